@@ -262,6 +262,17 @@ MEASUREMENT: Final = (
         action=RolloutAction.PAUSE,
     ),
     AlertRule(
+        "ShadowExchangesMissing",
+        f"{metrics.MISSING.select()} > 0",
+        hold_for="1m",
+        severity=AlertSeverity.PAGE,
+        summary="{{ $value }} exchanges of writer {{ $labels.writer }} were read and have no outcome.",
+        impact="Clients are served. Match rates are not reliable, so the rollout is paused.",
+        first_step="`shadow status` names the exchanges by writer and number.",
+        runbook=RunbookSection.SKIPPED,
+        action=RolloutAction.PAUSE,
+    ),
+    AlertRule(
         "ShadowOutcomesExceedExchanges",
         f"{metrics.RUNNER_IN_FLIGHT.select()} < 0",
         hold_for="2m",

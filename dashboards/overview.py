@@ -91,6 +91,14 @@ def _accounting() -> Sequence[Panel]:
             description="Served - (written + queued + dropped + skipped), over all proxies. Must be 0.",
         ),
         stat(
+            "Missing by number",
+            Query(f"sum({metrics.MISSING.select()})", "read, without an outcome"),
+            Query(f"sum({metrics.UNWRITTEN.select()})", "lost with a proxy's memory"),
+            thresholds=ZERO_IS_GOOD,
+            description="Exchanges that neither the store nor the runner has, although their writers numbered them."
+            " `shadow status` names them. Must be 0; the second one grows when a proxy is killed.",
+        ),
+        stat(
             "Outcomes without exchange",
             Query(f"-sum(clamp_max({metrics.RUNNER_IN_FLIGHT.select()}, 0))"),
             thresholds=ZERO_IS_GOOD,

@@ -5,11 +5,14 @@ from pathlib import Path
 
 from proxy.config.journal import JournalSettings
 from proxy.errors import SettingsError
+from proxy.journal import segment_reader
 from proxy.journal.driver import JournalReader, JournalWriter
 from proxy.journal.keys import load_keys
+from proxy.journal.reconciliation import RunnerState, WriterState
 from proxy.journal.redaction import RedactionKeys
 from proxy.journal.segment_reader import SegmentReader
 from proxy.journal.segment_writer import SegmentWriter
+from proxy.journal.segments import load_committed, offset_path
 
 
 def open_writer(
@@ -45,6 +48,27 @@ def open_reader(
         return SegmentReader(Path(settings.directory), name, keys=keys, skip_undecodable=skip_undecodable)
     except OSError as error:
         raise SettingsError(f"journal.directory: {error}") from error
+
+
+def writer_states(settings: JournalSettings) -> list[WriterState]:
+    """Return how many exchanges each writer of the journal was offered, and how many it wrote.
+
+    Raises:
+        OSError: the journal cannot be read.
+    """
+    return segment_reader.writer_states(Path(settings.directory))
+
+
+def committed_state(settings: JournalSettings, name: str) -> RunnerState:
+    """Return what a runner that does not run has read: up to its committed offset, with nothing in memory.
+
+    Raises:
+        JournalFormatError: the committed position cannot be read.
+        OSError: the journal cannot be read.
+    """
+    directory = Path(settings.directory)
+    committed = load_committed(offset_path(directory, name)).sequences
+    return RunnerState({segment_reader.unique_name(directory / writer): last for writer, last in committed.items()}, {})
 
 
 def journal_exists(settings: JournalSettings) -> bool:

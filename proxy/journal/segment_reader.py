@@ -39,13 +39,16 @@ from proxy.journal.format import (
     parse_frame_header,
     parse_segment_header,
 )
-from proxy.journal.offer_mark import read_folder_id
+from proxy.journal.offer_mark import offered, read_folder_id
+from proxy.journal.reconciliation import WriterState
 from proxy.journal.redaction import RedactionKeys, unseal
 from proxy.journal.segments import (
+    LOCK,
     CommittedOffset,
     Tails,
     first_sequence_of,
     frames,
+    is_locked,
     load_committed,
     next_frame,
     offset_path,
@@ -228,8 +231,7 @@ class SegmentReader:
     def _name_of(self, writer: str) -> str:
         """Return a writer's name with the id of its folder, so that another journal at the same place has other names."""
         if writer not in self._names:
-            identity = read_folder_id(self._directory / writer)
-            self._names[writer] = f"{writer}-{identity[:8]}" if identity else writer
+            self._names[writer] = unique_name(self._directory / writer)
         return self._names[writer]
 
 
@@ -378,3 +380,19 @@ def _lock(path: Path) -> int:
             f"another process reads the journal as {path.stem!r}: stop the other runner, or give this one a runner.name of its own"
         ) from error
     return descriptor
+
+
+def writer_states(directory: Path) -> list[WriterState]:
+    """Return the state of every writer of a journal, as its folders and its shared memory show it."""
+    tails = Tails(directory).read()
+    states: list[WriterState] = []
+    for writer, written in tails.items():
+        folder = directory / writer
+        states.append(WriterState(unique_name(folder), offered(folder), written, is_locked(folder / LOCK)))
+    return states
+
+
+def unique_name(folder: Path) -> str:
+    """Return a writer's name with the id of its folder, so that another journal at the same place has other names."""
+    identity = read_folder_id(folder)
+    return f"{folder.name}-{identity[:8]}" if identity else folder.name

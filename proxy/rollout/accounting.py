@@ -34,6 +34,7 @@ SKIPPED: Final = "shadow_skipped_total"
 FAILED: Final = "shadow_failed_total"
 DROPPED: Final = "shadow_dropped_total"
 IN_FLIGHT: Final = "shadow_in_flight"
+MISSING: Final = "shadow_exchanges_missing"
 LAG: Final = "shadow_lag_seconds"
 MIRRORED_DURATION: Final = "shadow_mirrored_duration_seconds"
 RESIDENT_MEMORY: Final = "process_resident_memory_bytes"
@@ -242,12 +243,15 @@ def accounting_of(served: Samples, mirrored: Samples) -> Accounting:
     skipped = by_label(mirrored, SKIPPED, "cause")
     failed = by_label(mirrored, FAILED, "cause")
     dropped = by_label(mirrored, DROPPED, "cause")
-    ended = sum(sum(part.values()) for part in (compared, skipped, failed, dropped))
+    dropped_by_proxy = by_label(served, JOURNAL_DROPPED, "cause")
+    # A reader notes what the proxy dropped once more, as a gap in the numbers: it counts once.
+    lost = max(0, sum(dropped.values()) - sum(dropped_by_proxy.values()))
+    ended = sum(sum(part.values()) for part in (compared, skipped, failed)) + lost
     return Accounting(
         served=int(total(served, SERVED)),
         compared=compared,
         skipped=_added(skipped, by_label(served, SKIPPED, "cause")),
-        dropped=_added(dropped, by_label(served, JOURNAL_DROPPED, "cause")),
+        dropped=_added({"journal": lost} if lost else {}, dropped_by_proxy),
         failed=failed,
         in_flight=int(total(served, JOURNAL_QUEUED) + total(served, JOURNAL_WRITTEN)) - ended,
     )
@@ -263,7 +267,8 @@ def _added(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
 def totals_of(proxies: ScrapedPages, runners: ScrapedPages) -> AccountingTotals | None:
     """Add up the accounting of all processes, each by its own sum, so that a restart of one breaks none of the others.
 
-    A proxy: served = written + queued + dropped + skipped. A runner counts no exchange twice: its `in flight` is never below 0.
+    A proxy: served = written + queued + dropped + skipped. A runner counts no exchange twice: its `in flight` is never below 0; and it
+    names those that are missing, by holding the numbers of the writers against the outcomes in the store.
 
     Returns:
         None when a page is missing.
@@ -274,10 +279,11 @@ def totals_of(proxies: ScrapedPages, runners: ScrapedPages) -> AccountingTotals 
     def count(pages: Sequence[Samples], *names: str) -> int:
         return int(sum(total(samples, name) for samples in pages for name in names))
 
+    missing = count(runners.read, MISSING)
     counted_twice = sum(min(0, int(total(samples, IN_FLIGHT))) for samples in runners.read)
     return AccountingTotals(
         served=count(proxies.read, SERVED),
-        accounted=count(proxies.read, JOURNAL_WRITTEN, JOURNAL_DROPPED, SKIPPED) - counted_twice,
+        accounted=count(proxies.read, JOURNAL_WRITTEN, JOURNAL_DROPPED, SKIPPED) - counted_twice - missing,
         in_flight=count(proxies.read, JOURNAL_QUEUED),
     )
 

@@ -9,6 +9,8 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
@@ -31,14 +33,16 @@ from proxy.config.backends import BackendsSettings
 from proxy.config.runner import Resync, RunnerSettings
 from proxy.config.settings import Settings
 from proxy.journal.driver import JournalPosition, JournalReader
-from proxy.journal.registry import journal_keys, open_reader
+from proxy.journal.reconciliation import RunnerState
+from proxy.journal.registry import journal_keys, open_reader, writer_states
+from proxy.runner.accountant import Accountant
 from proxy.runner.admin import admin_server
 from proxy.runner.cause_solving import solve_causes
 from proxy.runner.checkpoint import CommitOnSave, CommitWithLog, OpenExchanges
 from proxy.runner.databases import RunnerDatabases, open_databases
 from proxy.runner.intake import Intake, ServedEffects
 from proxy.runner.ledger import Ledger, LiveCommit
-from proxy.runner.metrics import RetriedStep, RunnerMetrics
+from proxy.runner.metrics import ErrorPlace, RetriedStep, RunnerMetrics
 from proxy.runner.mirror import Mirror, RulesInForce
 from proxy.runner.mirror_client import MirrorClient
 from proxy.runner.mismatch_journal import open_mismatch_journal
@@ -74,6 +78,7 @@ logger = logging.getLogger(__name__)
 
 MAINTENANCE_S = 3600.0
 STOP_S = 20.0
+UPKEEP_PAUSE_S = 5.0
 
 
 async def serve(
@@ -165,14 +170,19 @@ async def serve(
         port = await stack.enter_async_context(admin_server(options.host, options.port, metrics.registry, status))
         logger.info("runner_started", extra={"admin_port": port, "capture": settings.capture.driver.value})
 
-        upkeep = {
-            "causes": solve_causes(store, sink.metrics),
-            "rules-reload": reload_rules(rules, _changed_rules(reload), sink.metrics, effects.schema),
-            "store-maintenance": _maintain(store),
+        upkeep: dict[str, Callable[[], Coroutine[object, object, None]]] = {
+            "causes": lambda: solve_causes(store, sink.metrics),
+            "rules-reload": lambda: reload_rules(rules, _changed_rules(reload), sink.metrics, effects.schema),
+            "store-maintenance": lambda: _maintain(store),
         }
+        if store is not None:
+            accountant = Accountant(
+                store, options.name, partial(writer_states, settings.journal), buffer.read_state, metrics
+            )
+            upkeep["accountant"] = accountant.run
         if effects.sampler is not None:
-            upkeep["row-sampler"] = effects.sampler.run()
-        await _run(runner, buffer, upkeep, stop)
+            upkeep["row-sampler"] = effects.sampler.run
+        await _run(runner, buffer, upkeep, stop, metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,17 +415,40 @@ def _status(
         "unsettled": runner.strays.unsettled,
         "untagged": runner.untagged,
         "unsaved": buffer.unsaved,
+        "exchanges": _exchanges_document(buffer.read_state()),
         "lag_s": buffer.lag_s(time.time_ns()),
         "ended": metrics.ended,
     }
 
 
+def _exchanges_document(state: RunnerState) -> Mapping[str, object]:
+    """Return what the runner has read, and what of it has no saved outcome: for `shadow status`."""
+    return {"read": state.read, "open": {writer: list(numbers) for writer, numbers in state.open.items()}}
+
+
+Upkeep: TypeAlias = Mapping[str, Callable[[], Coroutine[object, object, None]]]
+"""What runs beside the runner, by name; each ends only when it is cancelled, or has nothing to do."""
+
+
+async def _surviving(name: str, start: Callable[[], Coroutine[object, object, None]], metrics: RunnerMetrics) -> None:
+    """Run an upkeep task, and start it again after an error: none of them may end the comparing."""
+    while True:
+        try:
+            await start()
+        except Exception:
+            logger.exception("upkeep_failed", extra={"task": name, "again_in_s": UPKEEP_PAUSE_S})
+            metrics.errors.labels(ErrorPlace.UPKEEP).inc()
+            await asyncio.sleep(UPKEEP_PAUSE_S)
+        else:
+            return
+
+
 async def _run(
-    runner: Runner, buffer: ResultBuffer, upkeep: Mapping[str, Coroutine[object, object, None]], stop: asyncio.Event
+    runner: Runner, buffer: ResultBuffer, upkeep: Upkeep, stop: asyncio.Event, metrics: RunnerMetrics
 ) -> None:
     """Run until `stop` is set or the runner ends, then let running items end and save what is buffered."""
     async with asyncio.TaskGroup() as tasks:
-        others = [tasks.create_task(work, name=name) for name, work in upkeep.items()]
+        others = [tasks.create_task(_surviving(name, start, metrics), name=name) for name, start in upkeep.items()]
         saving = tasks.create_task(buffer.run(), name="result-buffer")
         running = tasks.create_task(runner.run(), name="runner")
         stopped = tasks.create_task(stop.wait(), name="stop")

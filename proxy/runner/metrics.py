@@ -32,6 +32,8 @@ class ErrorPlace(StrEnum):
     """An outcome that was stored without its details, because the store refused them."""
     COMMIT = "commit"
     """A position that was to be committed."""
+    UPKEEP = "upkeep"
+    """A task beside the comparing, e.g. the maintenance of the store; it was started again."""
 
 
 class RunnerDropCause(StrEnum):
@@ -164,6 +166,18 @@ class RunnerMetrics:
         self.mismatch_journal_dropped = Gauge(
             "shadow_mismatch_journal_dropped",
             "Mismatching exchanges since the start that could not be copied to the mismatch journal.",
+            registry=registry,
+        )
+        self.missing = Gauge(
+            "shadow_exchanges_missing",
+            "Exchanges that were read and have neither an outcome in the store nor a place in memory.",
+            ["writer"],
+            registry=registry,
+        )
+        self.unwritten = Gauge(
+            "shadow_exchanges_unwritten",
+            "Exchanges that a proxy process served and had not written when it ended.",
+            ["writer"],
             registry=registry,
         )
         self.retries = Counter(

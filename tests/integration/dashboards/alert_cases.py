@@ -195,6 +195,11 @@ CASES = (
         quiet=proxy_counts("0+100x60", written="0+85x60", dropped="0+5x60"),
     ),
     AlertCase(
+        "ShadowExchangesMissing",
+        fires=(runner_series("shadow_exchanges_missing", "1x60", writer="w0-3f2a"),),
+        quiet=(runner_series("shadow_exchanges_missing", "0x60", writer="w0-3f2a"),),
+    ),
+    AlertCase(
         "ShadowOutcomesExceedExchanges",
         fires=(runner_series("shadow_in_flight", "-1x60"),),
         quiet=(runner_series("shadow_in_flight", "0x60"), proxy_series("shadow_in_flight", "-1x60")),

@@ -52,6 +52,12 @@ def test_exchanges_without_an_outcome_are_in_flight() -> None:
     assert sums.balance == 0
 
 
+def test_exchange_that_the_proxy_dropped_and_the_runner_found_missing_counts_once() -> None:
+    sums = accounting_of(parse(PROXY), parse(RUNNER.replace('cause="journal"} 0', 'cause="journal"} 3')))
+    assert sums.dropped == {"journal": 1, "queue_full": 2}
+    assert (sums.in_flight, sums.balance) == (3, 0)
+
+
 def test_lost_exchange_shows_in_the_balance() -> None:
     assert Accounting(served=3, compared={"match": 1}, in_flight=1).balance == 1
 
@@ -160,5 +166,11 @@ def test_names_of_the_runner_are_those_it_exports() -> None:
     registry = CollectorRegistry()
     RunnerMetrics(registry)
     exported = {family.name for family in registry.collect()}
-    names = (*accounting.OUTCOMES, accounting.IN_FLIGHT, accounting.LAG, accounting.MIRRORED_DURATION)
+    names = (
+        *accounting.OUTCOMES,
+        accounting.IN_FLIGHT,
+        accounting.MISSING,
+        accounting.LAG,
+        accounting.MIRRORED_DURATION,
+    )
     assert {name.removesuffix("_total") for name in names} <= exported

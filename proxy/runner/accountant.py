@@ -1,0 +1,71 @@
+"""Reconcile writers, runner and store at an interval, and name exchanges that are missing."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from comparator.errors import StoreUnavailableError
+from comparator.store.ended import ended_numbers
+from comparator.store.store import Store
+from proxy.journal.reconciliation import RunnerState, WriterAccount, WriterState, reconcile
+from proxy.runner.metrics import RunnerMetrics
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_S = 15.0
+
+
+@dataclass(slots=True)
+class Accountant:
+    """Accounts for every exchange by the number that its writer gave it.
+
+    Attributes:
+        store: where outcomes are saved.
+        runner: name under which the runner reads the journal.
+        writers: reads the state of every writer of the journal.
+        read_state: returns what the runner has read, and what of it has no saved outcome.
+        metrics: of the runner.
+    """
+
+    store: Store
+    runner: str
+    writers: Callable[[], Sequence[WriterState]]
+    read_state: Callable[[], RunnerState]
+    metrics: RunnerMetrics
+    _reported: dict[str, str] = field(default_factory=dict[str, str])
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            try:
+                await self.reconcile()
+            except (OSError, StoreUnavailableError) as error:
+                logger.warning("reconciliation_postponed", extra={"error": str(error)})
+
+    async def reconcile(self) -> tuple[WriterAccount, ...]:
+        """Reconcile once; set the gauges, and log what is newly missing.
+
+        Raises:
+            OSError: the journal cannot be read.
+            StoreUnavailableError: the store cannot be asked.
+        """
+        state = self.read_state()
+        async with self.store.connection() as conn:
+            ended = await ended_numbers(conn, self.runner)
+        accounts = reconcile(await asyncio.to_thread(self.writers), state, ended)
+        for account in accounts:
+            self.metrics.missing.labels(account.writer).set(len(account.missing))
+            self.metrics.unwritten.labels(account.writer).set(len(account.unwritten))
+            self._report(account)
+        return accounts
+
+    def _report(self, account: WriterAccount) -> None:
+        missing = str(account.missing)
+        if missing and self._reported.get(account.writer) != missing:
+            logger.error(
+                "exchanges_missing",
+                extra={"writer": account.writer, "count": len(account.missing), "numbers": missing[:500]},
+            )
+        self._reported[account.writer] = missing
