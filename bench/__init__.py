@@ -7,6 +7,7 @@ mirror            mirroring a write request; `mirror_parts` measures decoding, c
 compare, effects  comparing, and change data capture
 replay            shadow replay; `replay_both` replays to both sides and checks that the results are equal
 rollout           simulated rollouts
+connections       thousands of clients' connections at once (`python -m bench.connections`)
 scorer            the scorer beside the legacy stand-in; `scorer_load` sends the requests, `scorer_wire` counts its SQL messages
 truth             correctness at scale rather than speed
 plain_proxy       a minimal aiohttp proxy to compare with

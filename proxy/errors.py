@@ -9,6 +9,7 @@ ProxyError
 │   ├── JournalFormatError         a segment is not in a format that this version reads
 │   ├── JournalBusyError           another process writes or reads under this name
 │   ├── JournalKeyError            there is no key to seal or open secrets with
+│   │   └── JournalKeyMissingError there is none yet
 │   └── SealedError                the key does not open a sealed exchange
 ├── MalformedError                 a message that is not HTTP/1.1, or that two parsers could read in two ways
 ├── ListenError                    a port or socket cannot be listened on
@@ -78,6 +79,10 @@ class JournalBusyError(JournalError):
 
 class JournalKeyError(JournalError):
     """The journal's key is missing or unusable."""
+
+
+class JournalKeyMissingError(JournalKeyError):
+    """There is no journal key yet: the proxy makes it when it starts."""
 
 
 class SealedError(JournalError):

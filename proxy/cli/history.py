@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         print_remark("the log is empty: the rollout has not changed yet")
     for entry in history.pending:
         print_remark(f"not stored yet: {render(entry)}")
-    if history.in_force and (history.links or history.pending):
+    if history.in_force and not args.json and (history.links or history.pending):
         print_remark(f"in force: {history.in_force}")
     return Exit.DONE
 

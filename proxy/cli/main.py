@@ -8,6 +8,7 @@ imported: its subcommands are passed to `python -m scorer`.
 import argparse
 import importlib
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ from proxy.replay.errors import SnapshotServerUnavailableError
 from proxy.serving.signal_mask import signals_blocked
 
 PACKAGE: Final = "shadow-scorer"
+TEXT_OPTIONS: Final = frozenset({"--reason", "--actor", "--by"})
+OPTION: Final = re.compile(r"--[a-z][a-z-]*(=.*)?|-h", re.DOTALL)
 PYPROJECT: Final = Path(__file__).parents[2] / "pyproject.toml"
 
 KNOWN_ERRORS: Final = (ProxyError, ComparatorError, CaptureError)
@@ -91,9 +94,7 @@ GROUPS: Final = {
     "serve and compare": (
         CommandEntry("proxy", "serve clients and record every exchange", "proxy.cli.proxy"),
         CommandEntry("runner", "mirror recorded exchanges to the other side and compare", "proxy.cli.runner"),
-        CommandEntry(
-            "status", "show the rollout, counts, match rate and causes of mismatches", "proxy.cli.status"
-        ),
+        CommandEntry("status", "show the rollout, counts, match rate and causes of mismatches", "proxy.cli.status"),
     ),
     "roll out and back": (
         CommandEntry(
@@ -103,6 +104,9 @@ GROUPS: Final = {
         CommandEntry("rollback", "serve everything from the legacy, at once", "proxy.cli.rollout:ROLLBACK"),
         CommandEntry("resume", "end a pause or a rollback", "proxy.cli.rollout:RESUME"),
         CommandEntry("history", "print the audit log of the rollout, or verify it", "proxy.cli.history"),
+        CommandEntry(
+            "rollout", "plan: the expected hours of each step, and the gate that decides", "proxy.cli.rollout_plan"
+        ),
     ),
     "understand differences": (
         CommandEntry(
@@ -216,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # (a signal that comes while the proxy still imports is delivered once it has a handler for it)
         with signals_blocked() if words[0] == "proxy" else nullcontext():
-            args = build_parser(words[:1]).parse_args(words)
+            args = build_parser(words[:1]).parse_args(join_texts(words))
             return load(entries[args.command]).run(args)
     except (*KNOWN_ERRORS, ExceptionGroup) as error:
         known = known_error(error)
@@ -230,6 +234,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of the output has ended (`| head`); nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
+
+
+def join_texts(words: Sequence[str]) -> list[str]:
+    """Join options whose value is a text with their values, because argparse takes a value that begins with a dash for an option.
+
+    `--reason '-5 % since noon'` becomes `--reason='-5 % since noon'`; a value that looks like an option remains one.
+    """
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in TEXT_OPTIONS and word.startswith("-") and not OPTION.fullmatch(word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def known_error(error: Exception) -> BaseException | None:

@@ -18,20 +18,27 @@ import asyncio
 import getpass
 import json
 import os
+import subprocess
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.cli.exit_codes import Exit
-from proxy.cli.output import add_config_option, print_error, print_line
+from proxy.cli.output import add_config_option, print_error, print_line, print_remark
+from proxy.config.last_good import last_good
 from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
-from proxy.errors import ProxyError, RolloutError, SwitchError
-from proxy.rollout.admin_client import AdminClient, AdminResponse
+from proxy.errors import ProxyError, RolloutError, SettingsError, SwitchError
+from proxy.rollout.admin_client import AdminClient, AdminResponse, endpoints_of
 
 if TYPE_CHECKING:
     from proxy.rollout.control import ChangeRequest, Control
+
+
+DISK_S: Final = 0.3
+DATABASE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +77,17 @@ def _configure_rollback(parser: argparse.ArgumentParser) -> None:
 def _body_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return the body of the POST. Its id makes the change one entry of the audit log, however many proxies get it."""
     return {
-        "actor": args.actor or getpass.getuser(),
-        "reason": args.reason,
+        "actor": _text(args.actor or getpass.getuser()),
+        "reason": _text(args.reason),
         "group": args.group,
         "force": getattr(args, "force", False),
         "id": str(uuid.uuid4()),
     }
+
+
+def _text(argument: str) -> str:
+    """Return an argument as text that can be sent and stored, whatever bytes the shell has passed."""
+    return argument.encode(errors="replace").decode()
 
 
 # Promote, pause and resume.
@@ -156,39 +168,91 @@ def _report(command: str, response: AdminResponse, *, as_json: bool) -> int:
 
 def _rollback(args: argparse.Namespace) -> int:
     """Roll back; NEGATIVE when a proxy may still serve from the candidate."""
-    settings = read_settings(args.config)
     if args.dry_run:
-        return _dry_run(settings, as_json=args.json)
+        return _dry_run(read_settings(args.config), as_json=args.json)
+    settings = _settings_for_rollback(args.config)
     body = _body_of(args)
     client = AdminClient.of(settings, os.environ, break_glass=True)
+    control: Control | None = None
     with client.broadcast("POST", "/rollback", body) as broadcast:
         # While the requests are on their way, the same change is made in the files of this machine.
-        control = _control_here(settings)
-        control.rollback(_request_of(body))
+        if _disk_answers(Path(settings.serve.state_file)):
+            control = _control_here(settings)
+            control.rollback(_request_of(body))
         responses = broadcast.responses()
-    if settings.databases.store and not any(response.ok for response in responses):
+    if control is not None and settings.databases.store and not any(response.ok for response in responses):
         _store_in_database(control)
-    group = body["group"]
-    stored = control.replica.states[group].phase.latched if group else control.switch.stored
+    stored = control is not None and (control.replica.saved if body["group"] else control.switch.stored)
     done = _is_done(responses, stored=stored)
     if args.json:
         print_line(json.dumps(_document(responses, stored=stored, done=done)))
     else:
         print_line("\n".join(_lines(settings, responses, stored=stored, done=done)))
-    return Exit.DONE if done else Exit.NEGATIVE
+    if done:
+        return Exit.DONE
+    print_remark(_other_ways(settings))
+    return Exit.NEGATIVE
+
+
+def _settings_for_rollback(config: Path) -> Settings:
+    """Read the configuration; if that is not possible, go on with the last good one, else with the defaults."""
+    try:
+        return read_settings(config)
+    except SettingsError as error:
+        print_error("rollback", error)
+    found = last_good(config)
+    if found is None:
+        print_remark("no last good configuration was kept either: going on with the default ports and files")
+        return Settings()
+    settings, path = found
+    print_remark(f"going on with the last good configuration, {path}")
+    return settings
+
+
+def _disk_answers(state_file: Path) -> bool:
+    """Return whether the disk of the state file can be written to, by a process that may hang in this one's place.
+
+    A write to a frozen file system cannot be interrupted: this command would not end before the thaw.
+    """
+    lock = state_file.with_name(f".{state_file.name}.lock")
+    words = ["/bin/sh", "-c", 'mkdir -p "$1" && : >> "$2"', "sh", str(state_file.parent), str(lock)]
+    try:
+        probe = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        probe.wait(DISK_S)
+    except subprocess.TimeoutExpired:
+        print_remark(f"the disk of {state_file} does not answer: the rollback is not written there")
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _store_in_database(control: "Control") -> None:
     """Store the rollback in the database, since no proxy took it: those that cannot be reached from here may still read it."""
 
     async def synchronize() -> None:
-        async with control.replica.session():
+        async with asyncio.timeout(DATABASE_S), control.replica.session():
             pass
 
     try:
         asyncio.run(synchronize())
+    except TimeoutError:
+        print_error("rollback", f"the database has not answered for {DATABASE_S:g} s")
     except ProxyError as error:
         print_error("rollback", error)
+
+
+def _other_ways(settings: Settings) -> str:
+    """Name the other ways to roll back, each of which is enough."""
+    lines = ["each of these alone rolls back, too:"]
+    lines.append(f"  touch {settings.serve.sentinel_file}   (on the machine of each proxy)")
+    lines.append("  kill -USR2 PID   (of `shadow proxy`, on the machine of each proxy)")
+    endpoints = endpoints_of(settings.admin, settings.listen.workers, settings.rollout.peers)
+    lines += [
+        f"  curl -X POST {endpoint.url}/rollback -H 'Content-Type: application/json' -H \"Authorization: Bearer $SHADOW_TOKEN\""
+        for endpoint in endpoints
+    ]
+    return "\n".join(lines)
 
 
 def _is_done(responses: Sequence[AdminResponse], *, stored: bool) -> bool:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 from pathlib import Path
 
@@ -10,10 +11,18 @@ import uvloop
 from proxy.cli.exit_codes import Exit
 from proxy.cli.output import add_config_option
 from proxy.cli.signals import stop_on_signals
+from proxy.config.journal import JournalSettings
 from proxy.config.loader import read_settings, when_changed
 from proxy.config.settings import Settings
+from proxy.errors import JournalKeyMissingError
+from proxy.journal.registry import journal_keys
 from proxy.logging_json import configure as configure_logs
 from proxy.runner.app import serve
+from proxy.serving.event_wait import wait_for_event
+
+logger = logging.getLogger(__name__)
+
+KEY_POLL_S = 0.5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,4 +41,22 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(settings: Settings, path: Path) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
-    await serve(settings, os.environ, stop=stop, reload=when_changed(path))
+    if await _wait_for_key(settings.journal, stop):
+        await serve(settings, os.environ, stop=stop, reload=when_changed(path))
+
+
+async def _wait_for_key(journal: JournalSettings, stop: asyncio.Event) -> bool:
+    """Wait for the journal's key, which the proxy makes, so that both may start in any order; return False when stopped before."""
+    waiting = False
+    while not stop.is_set():
+        try:
+            journal_keys(journal, os.environ)
+        except JournalKeyMissingError as error:
+            if not waiting:
+                detail = f"{error}; it is made when `shadow proxy` starts"
+                logger.warning("runner_waits_for_journal_key", extra={"detail": detail})
+            waiting = True
+            await wait_for_event(stop, KEY_POLL_S)
+        else:
+            return True
+    return False

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from proxy.errors import JournalKeyError
+from proxy.errors import JournalKeyError, JournalKeyMissingError
 from proxy.journal.redaction import KEY_BYTES, RedactionKeys, keys_of
 
 ENVIRONMENT = "SHADOW_JOURNAL_KEY"
@@ -33,7 +33,7 @@ def load_keys(directory: Path, environ: Mapping[str, str], *, create: bool = Fal
     try:
         return _checked(path.read_bytes().strip(), str(path))
     except FileNotFoundError as error:
-        raise JournalKeyError(
+        raise JournalKeyMissingError(
             f"no journal key: set {ENVIRONMENT}, or name the folder of a journal that has {path}"
         ) from error
     except OSError as error:

@@ -40,7 +40,7 @@ from proxy.serving.event_wait import wait_for_event
 from proxy.serving.metrics import Gauges, ProxyMetrics
 from proxy.serving.signal_mask import unblock_signals
 from proxy.serving.state import ServingState
-from proxy.serving.worker_handoff import BACKLOG, InheritedFds, WorkerStats
+from proxy.serving.worker_handoff import InheritedFds, WorkerStats
 
 logger = logging.getLogger(__name__)
 
@@ -157,6 +157,7 @@ async def serve(
         loop.add_signal_handler(signal.SIGUSR2, roll_back_on_signal, proxy.switch, supervisor)
         loop.add_signal_handler(signal.SIGHUP, flags.reload)
         unblock_signals()
+        proxy.reloader.keep(settings)
         logger.info("proxy_started", extra={"port": proxy.port, "admin_port": proxy.admin_port})
         budget = proxy.state.descriptors
         fits = logging.INFO if budget.fitting >= budget.wanted else logging.WARNING
@@ -277,6 +278,7 @@ async def _listen(proxy: RunningProxy, settings: Settings, worker: WorkerIdentit
     loop = asyncio.get_running_loop()
     listen = settings.listen
     tls = _tls(proxy, listen.tls, "listen.tls")
+    backlog = proxy.state.descriptors.backlog
     # (the default is a minute, in which each connection takes a descriptor)
     handshake_s = settings.limits.header_s if tls else None
 
@@ -286,14 +288,14 @@ async def _listen(proxy: RunningProxy, settings: Settings, worker: WorkerIdentit
     if worker.inherited_fds:
         listener = socket.socket(fileno=worker.inherited_fds.clients)
         create = loop.create_unix_server if listen.unix else loop.create_server
-        server = await create(protocol, sock=listener, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s)
+        server = await create(protocol, sock=listener, backlog=backlog, ssl=tls, ssl_handshake_timeout=handshake_s)
     elif listen.unix:
         server = await loop.create_unix_server(
-            protocol, listen.unix, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s
+            protocol, listen.unix, backlog=backlog, ssl=tls, ssl_handshake_timeout=handshake_s
         )
     else:
         server = await loop.create_server(
-            protocol, listen.host, listen.port, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s
+            protocol, listen.host, listen.port, backlog=backlog, ssl=tls, ssl_handshake_timeout=handshake_s
         )
     proxy.port = 0 if listen.unix else server.sockets[0].getsockname()[1]
     proxy.servers.append(server)

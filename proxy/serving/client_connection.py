@@ -195,6 +195,10 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def close(self) -> None:
+        """Close the connection after what was written is sent."""
+        self._close(lingering=False)
+
     # Deadlines and the drain (an OpenConnection).
 
     def expire(self, now: float) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from comparator.exchanges.model import Role, Side
+from proxy.config import last_good
 from proxy.config.listen import TlsSettings
 from proxy.config.settings import Settings
 from proxy.errors import SettingsError
@@ -194,6 +195,15 @@ class ConfigReloader:
         self._needs_restart = tuple(changed_paths(merged, settings))
         self._state.metrics.config_needs_restart = len(self._needs_restart)
 
+    def keep(self, settings: Settings) -> None:
+        """Keep the settings in force for a rollback by a command that cannot read the configuration; returns at once."""
+
+        def not_kept(error: Exception) -> None:
+            logger.warning("last_good_config_not_kept", extra={"error": str(error)})
+
+        kept = keep_bound_settings(self._initial, settings)
+        self._disk.submit(lambda: last_good.keep(kept), lambda _: None, not_kept)
+
     def _read_certificates(self) -> list[CertificateFiles]:
         return [CertificateFiles.read(certificate) for certificate in self.certificates]
 
@@ -221,6 +231,7 @@ class ConfigReloader:
             logger.error("config_refused", extra={"error": str(error)})
             return
         self._error = ""
+        self.keep(settings)
         metrics.config_reloads[ReloadResult.APPLIED] += 1
         metrics.config_loaded_at = self._now()
         logger.info("config_reloaded", extra={"stage": self._state.sides.split.stage})

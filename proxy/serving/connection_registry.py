@@ -44,6 +44,10 @@ class OpenConnection(Protocol):
         """Close the connection at once."""
         ...
 
+    def close(self) -> None:
+        """Close the connection after what was written is sent."""
+        ...
+
     def expire(self, now: float) -> None:
         """End the present state of the connection: its deadline is over."""
         ...
@@ -114,7 +118,7 @@ class ConnectionRegistry:
         self._refused[client] = None
         if len(self._refused) > REFUSALS:
             oldest, _ = self._refused.popitem(last=False)
-            oldest.abort()
+            oldest.close()
 
     def client_closed(self, client: OpenConnection) -> None:
         """Remove a client's connection."""

@@ -4,8 +4,11 @@ A process that has used up its descriptors cannot even refuse a connection: clie
 open its next segment. So the limit is raised to what the system allows, and it is computed beforehand how many clients fit. A request in
 flight needs a descriptor for its client and one for its backend, up to the size of the backends' pools:
 
-    1,024 descriptors  128 admin port + 64 refusals + 96 others, 736 left  ->  368 clients, with 368 connections to backends
-    20,000             256 admin port + 64 refusals + 96 others, 19,584    ->  19,072 clients, with 512 connections to backends
+    1,024 descriptors  128 admin port + 128 accepted at once + 64 refusals + 96 others, 608 left  ->  304 clients, 304 to backends
+    20,000             256 admin port + 2,048                + 64          + 96, 17,536 left      ->  17,024 clients, 512 to backends
+
+All connections that wait to be accepted are accepted in one turn of the event loop, before the first of them can be refused. So their
+number, the backlog of the listener, is reserved too.
 """
 
 import resource
@@ -22,6 +25,9 @@ REFUSALS: Final = 64
 ADMIN_MAX: Final = 256
 ADMIN_SHARE: Final = 8
 """The control port has at most one in so many of all descriptors."""
+BACKLOG_MAX: Final = 2048
+BACKLOG_SHARE: Final = 8
+"""The backlog is at most one in so many of all descriptors."""
 CLIENTS_MIN: Final = 1
 
 
@@ -32,6 +38,7 @@ class DescriptorBudget:
     Attributes:
         limit: of the process.
         admin: connections to the control port.
+        backlog: connections that may wait to be accepted.
         backends: connections to backends, if all clients that fit have a request in flight.
         fitting: clients' connections that fit.
         wanted: `limits.connections_max`.
@@ -39,6 +46,7 @@ class DescriptorBudget:
 
     limit: int
     admin: int
+    backlog: int
     backends: int
     fitting: int
     wanted: int
@@ -51,11 +59,14 @@ class DescriptorBudget:
     @property
     def needed(self) -> int:
         """The limit with which `wanted` would fit."""
-        return self.limit + (self.wanted - self.fitting) * 2 if self.fitting < self.wanted else self.limit
+        missing = max(0, self.wanted - self.fitting)
+        # (a client takes two, and of each further descriptor a quarter goes to the control port and the backlog)
+        return self.limit + missing * 2 * 4 // 3 + BACKLOG_SHARE if missing else self.limit
 
     def describe(self) -> str:
         """Return what fits, in words."""
-        reserved = f"{self.admin} for the control port, {self.backends} for backends, {REFUSALS + OTHERS} for the rest"
+        rest = self.backlog + REFUSALS + OTHERS
+        reserved = f"{self.admin} for the control port, {self.backends} for backends, {rest} for the rest"
         if self.fitting >= self.wanted:
             return f"{self.wanted} client connections fit into {self.limit} file descriptors ({reserved})"
         return (
@@ -73,9 +84,10 @@ def budget_of(settings: Settings, limit: int) -> DescriptorBudget:
     """
     pools = sum(settings.backends.of(side, Role.SERVED).connections_max for side in Side)
     admin = min(ADMIN_MAX, limit // ADMIN_SHARE)
-    left = limit - admin - REFUSALS - OTHERS
+    backlog = min(BACKLOG_MAX, limit // BACKLOG_SHARE)
+    left = limit - admin - backlog - REFUSALS - OTHERS
     fitting = max(CLIENTS_MIN, left // 2 if left // 2 <= pools else left - pools)
-    return DescriptorBudget(limit, admin, min(pools, fitting), fitting, settings.limits.connections_max)
+    return DescriptorBudget(limit, admin, backlog, min(pools, fitting), fitting, settings.limits.connections_max)
 
 
 def raise_limit() -> int:

@@ -227,5 +227,8 @@ def _key_source(key: str, names: Sequence[str], location: str) -> tuple[KeySourc
 
 
 def _folded(key: str) -> str:
-    """Fold the case of a key. At worst, two requests with different keys are ordered without need."""
-    return key.lower()
+    r"""Fold the case of a key. At worst, two requests with different keys are ordered without need.
+
+    JSON may contain half of a surrogate pair (`"\ud800"`), which is no text that could be journaled: it becomes `\ud800`.
+    """
+    return key.lower() if key.isascii() else key.lower().encode(errors="backslashreplace").decode()

@@ -18,17 +18,17 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    ("limit", "admin", "clients"), [(256, 32, 32), (1024, 128, 368), (4096, 256, 3168), (20_000, 256, 4096)]
+    ("limit", "admin", "clients"), [(256, 32, 16), (1024, 128, 304), (4096, 256, 2656), (20_000, 256, 4096)]
 )
 def test_descriptors_are_divided(limit: int, admin: int, clients: int) -> None:
     budget = budget_of(load("{}", {}), limit)
     assert (budget.admin, budget.clients) == (admin, clients)
-    assert budget.clients + min(budget.clients, budget.backends) + budget.admin <= limit
+    assert budget.clients + min(budget.clients, budget.backends) + budget.admin + budget.backlog <= limit
 
 
 def test_too_few_descriptors_are_named_with_the_remedy() -> None:
     text = budget_of(load("limits: {connections_max: 10000}", {}), 1024).describe()
-    assert text.startswith("only 368 of limits.connections_max = 10000 client connections fit into 1024")
+    assert text.startswith("only 304 of limits.connections_max = 10000 client connections fit into 1024")
     assert "LimitNOFILE=" in text
 
 
@@ -148,4 +148,4 @@ async def test_thousand_unused_connections_are_no_outage(tmp_path: Path) -> None
 
 
 def test_budget_admits_no_more_than_is_wanted() -> None:
-    assert DescriptorBudget(limit=1000, admin=1, backends=1, fitting=900, wanted=5).clients == 5
+    assert DescriptorBudget(limit=1000, admin=1, backlog=1, backends=1, fitting=900, wanted=5).clients == 5
