@@ -351,6 +351,25 @@ async def test_check_command_applies_with_the_option(
     assert 'ran: ALTER TABLE "public"."account" REPLICA IDENTITY FULL;' in capsys.readouterr().out
 
 
+async def test_tables_that_nobody_named_and_that_cannot_be_captured_are_listed_with_what_that_means(
+    database: str, conn: asyncpg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await conn.execute(
+        "CREATE TABLE price (id int PRIMARY KEY, net int, gross int GENERATED ALWAYS AS (net * 2) VIRTUAL)"
+    )
+    await conn.execute("CREATE UNLOGGED TABLE cache (id int PRIMARY KEY)")
+    assert await asyncio.to_thread(command.run, arguments("check", "--dsn", database, "--apply")) == Exit.DONE
+    lines = capsys.readouterr().out.splitlines()
+    for name, reason in (("price", "gross is a virtual generated column"), ("cache", "cache is unlogged")):
+        (line,) = [line for line in lines if line.startswith(f"warning  table {name} ")]
+        assert "not_capturable" in line
+        assert reason in line
+        assert "responses of requests that write it are compared, its rows are not" in line
+    assert (
+        await asyncio.to_thread(command.run, arguments("check", "--dsn", database, "--table", "price")) == Exit.NEGATIVE
+    )
+
+
 async def test_install_and_remove_commands_name_what_they_ran(
     database: str, conn: asyncpg.Connection, capsys: pytest.CaptureFixture[str]
 ) -> None:

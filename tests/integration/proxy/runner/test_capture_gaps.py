@@ -128,6 +128,23 @@ async def test_every_gap_is_found_with_its_reason(pair: tuple[str, str], driver:
     await conn.close()
 
 
+CLOSED = [name for name in GAPS if name not in ("dropped", "unlogged", "no publication")]
+
+
+async def test_preparing_again_closes_the_gaps(pair: tuple[str, str]) -> None:
+    conn = await asyncpg.connect(pair[0])
+    for name in CLOSED:
+        taken_back = conn.transaction()
+        await taken_back.start()
+        await conn.execute(GAPS[name][0])
+        await prepare(conn, CaptureSettings(), TABLES)
+        await trigger_log.install(conn, CaptureSettings(), TABLES)
+        gaps = [await read_gaps(conn, CaptureSettings(driver=driver), TABLES) for driver in BOTH]
+        await taken_back.rollback()
+        assert gaps == [{}, {}], name
+    await conn.close()
+
+
 async def test_gap_in_live_is_refused_with_table_and_reason(pair: tuple[str, str]) -> None:
     await run(pair[0], "DROP TABLE score; CREATE TABLE score (id int PRIMARY KEY, v text)")
     for driver in BOTH:
