@@ -8,12 +8,13 @@ writes its exchanges, which the tests replay.
 
 import argparse
 import asyncio
+import datetime as dt
 import itertools
 import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import asyncpg
@@ -21,6 +22,7 @@ import msgspec
 
 from comparator.exchanges.difference import Kind
 from comparator.findings.cause_solver import solve
+from comparator.findings.causes import FindingSet, KnownCause, find_causes
 from comparator.findings.clustering import Signature
 from comparator.findings.tokens import Level, Token, token_of
 from proxy.demo.summary import wait_for_outcomes
@@ -28,7 +30,7 @@ from proxy.demo.traffic import TrafficGenerator
 from tests.e2e.systems import installation
 from tests.legacy.divergences import Divergence, Divergences
 from tests.support import postgres
-from tests.support.cause_worlds import Score, World, WorldOptions, cut, make_world, rate
+from tests.support.cause_worlds import Score, World, WorldOptions, cut, joined, make_faults, make_world, rate
 
 SYNTHETIC: Mapping[str, WorldOptions] = {
     "1 fault": WorldOptions(faults=1),
@@ -74,6 +76,52 @@ def rated(worlds: Iterable[World]) -> tuple[Score, float, int]:
         seconds += time.perf_counter() - started
         total, number = total + rate(world, solution), number + 1
     return total, seconds, number
+
+
+def aging(seed: int, window_days: int) -> tuple[Score, int]:
+    """Solve once a day for 12 days, of which each has two of six faults; return the score, and the ids that changed their fault or ended.
+
+    Args:
+        seed: of the faults.
+        window_days: days whose counts are kept.
+    """
+    faults = make_faults(seed, WorldOptions())
+    days = [
+        make_world(seed + day, WorldOptions(overlap=0.1, mismatches=150), faults[day // 2 % 5 : day // 2 % 5 + 2])
+        for day in range(12)
+    ]
+    now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    known: dict[str, KnownCause] = {}
+    total, lost = Score(), 0
+    for day in range(12):
+        kept = joined(days[max(0, day - window_days + 1) : day + 1])
+        sets = [
+            FindingSet(
+                " ".join(sorted(t.name for t in tokens)), "r", {t.name: t for t in tokens}, count, now, now, keys=(1, 2)
+            )
+            for tokens, count in kept.counts.items()
+        ]
+        named = find_causes(sets, known.values())
+        lost += len(named.merged)
+        for one in known.values():
+            known[one.id] = replace(one, sets=frozenset(), merged=one.id in named.merged)
+        for cause in named.causes:
+            known[cause.id] = KnownCause(cause.id, cause.body.title, cause.sets, now)
+        total += rate(kept, solve(kept.counts))
+    return total, lost
+
+
+def measure_aging(seeds: Sequence[int], result: dict[str, object]) -> None:
+    """Compare keeping the counts of three days with keeping all."""
+    for name, days in (("faults come and go, 3 days kept", 3), ("faults come and go, all days kept", 12)):
+        started = time.perf_counter()
+        scores = [aging(seed, days) for seed in seeds]
+        report(
+            name, sum((score for score, _ in scores), Score()), time.perf_counter() - started, 12 * len(seeds), result
+        )
+        lost = sum(number for _, number in scores)
+        print(f"  ids that ended in another cause: {lost}")
+        result[f"{name}: ids lost"] = lost
 
 
 async def stand_in(dsn: str, addresses: int) -> World:
@@ -175,6 +223,7 @@ def main() -> None:
     for name, world in SYNTHETIC.items():
         seeds = range(1000, 1000 + options.seeds)
         report(name, *rated(make_world(seed, world) for seed in seeds), result)
+    measure_aging(range(1000, 1000 + options.seeds), result)
     for dsn in postgres.session_cluster() if options.addresses else ():
         found = asyncio.run(stand_in(dsn, options.addresses))
         measure_stand_in(found, result)
