@@ -160,7 +160,10 @@ class SchemaLab:
             return await response.json()
 
     async def verdicts(self) -> dict[str, str]:
-        """Return the verdict by request id."""
+        """Return the verdict by request id, once all are stored."""
+        async with asyncio.timeout(60):
+            while (await self.status())["unsaved"]:
+                await asyncio.sleep(0.05)
         conn = await asyncpg.connect(self.settings.databases.store)
         try:
             return {

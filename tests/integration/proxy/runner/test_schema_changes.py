@@ -1,15 +1,29 @@
 """Tables that are redefined while the runner runs: what they affect is skipped, all else is compared, and it ends by itself."""
 
+import asyncio
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import pytest
+from aiohttp import ClientSession
 
-from comparator.capture.settings import Driver
-from proxy.rollout.accounting import total
-from tests.support.schema_lab import SchemaLab, compared, paused, schema_lab, skipped
+from comparator.capture.settings import CaptureSettings, Driver
+from comparator.exchanges.model import Side
+from comparator.settings import CompareSettings
+from comparator.tables import Table
+from proxy.cli.main import main
+from proxy.config.runner import RunnerSettings
+from proxy.rollout.accounting import Samples, total
+from tests.support.mirror_lab import WRITTEN, MirrorLab, install_log, mirror_lab
+from tests.support.mirroring import mirroring, outcomes, send_requests, settled
+from tests.support.paths import ROOT
+from tests.support.schema_lab import OWNER, SCHEMA, TABLES, SchemaLab, compared, paused, schema_lab, skipped
+from tests.support.scraping import free_port, until
 
-DRIVERS = [Driver.STREAM, Driver.SQL, Driver.TRIGGERS]
+ORDERS = [(Driver.STREAM, "live"), (Driver.SQL, "shadow"), (Driver.TRIGGERS, "live")]
+"""Drivers, with the database that is migrated first."""
 WRITE_A = "INSERT INTO a (owner, v, w) VALUES ('{key}', 'v', 1)"
 WRITE_B = "INSERT INTO b (owner, v) VALUES ('{key}', 'v'); "
 
@@ -121,15 +135,13 @@ async def redefine(lab: SchemaLab, change: Redefinition, first: str) -> list[str
     return lost
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
-@pytest.mark.parametrize("first", ["live", "shadow"])
+@pytest.mark.parametrize(("driver", "first"), ORDERS)
 async def test_redefined_table_pauses_alone_and_goes_on_by_itself(
     postgres_dsn: str, tmp_path: Path, driver: Driver, first: str
 ) -> None:
     async with schema_lab(postgres_dsn, tmp_path, driver) as lab:
         lost: list[str] = []
         for name, change in REDEFINITIONS.items():
-            print(name)
             lost += await redefine(lab, change, first)
             assert await lab.unequal("a", "b") == [], name
         samples = await lab.idle()
@@ -138,3 +150,168 @@ async def test_redefined_table_pauses_alone_and_goes_on_by_itself(
         verdicts = await lab.verdicts()
         assert [request_id for request_id, verdict in verdicts.items() if verdict != "match"] == lost
         assert total(samples, "shadow_errors_total") == 0
+
+
+RENAMED_TABLES = {**TABLES, "a": Table(natural_key=("owner", "title"), keys=OWNER)}
+
+
+@pytest.mark.parametrize("order", ["definitions first", "descriptions first"])
+async def test_descriptions_and_definitions_change_in_any_order(postgres_dsn: str, tmp_path: Path, order: str) -> None:
+    async with schema_lab(postgres_dsn, tmp_path, Driver.STREAM) as lab:
+        await lab.request("a", WRITE_A)
+        rules = CompareSettings(tables=RENAMED_TABLES)
+        if order == "descriptions first":
+            lab.rules.append(rules)
+            await lab.idle(lambda s: total(s, "shadow_rules_reloads_total") == 1)
+        for on in ("live", "shadow"):
+            await lab.migrate("ALTER TABLE a RENAME COLUMN v TO title", on=on)
+        if order == "definitions first":
+            await lab.idle(lambda samples: "a" in paused(samples))
+            lab.rules.append(rules)
+        # Rules that name a column which is not there yet are refused once, and taken when it is there.
+        loaded = 2 if order == "descriptions first" else 1
+        await lab.idle(lambda s: total(s, "shadow_rules_reloads_total") == loaded)
+        await lab.resumed()
+        request_id, _ = await lab.request(
+            "a",
+            "INSERT INTO a (owner, title) VALUES ('{key}', 'same'), ('{key}', 'served')",
+            instead=["INSERT INTO a (owner, title) VALUES ('{key}', 'same'), ('{key}', 'mirrored')"],
+        )
+        await lab.idle()
+        verdicts = await lab.verdicts()
+        assert [key for key, verdict in verdicts.items() if verdict == "mismatch"] == [request_id]
+        assert await lab.unequal("a", "b") == []
+
+
+async def test_table_that_appears_is_named_and_compared_once_it_is_captured(postgres_dsn: str, tmp_path: Path) -> None:
+    async with schema_lab(postgres_dsn, tmp_path, Driver.STREAM) as lab:
+        note = "CREATE TABLE note (id bigserial PRIMARY KEY, owner text, body text)"
+        await lab.migrate(note, on="live")
+        await lab.idle(lambda samples: paused(samples) == {"note"})
+        write = "INSERT INTO note (owner, body) VALUES ('{key}', 'body')"
+        _, status = await lab.request("note", write)
+        assert status == 200
+        await lab.idle()
+        await lab.migrate(note, on="shadow")
+        samples = await lab.resumed()
+        assert skipped(samples, "note") == {"schema_differs": 1.0}
+        assert samples["shadow_table_not_captured"] == {(("table", "note"),): 1.0}
+        assert (await lab.status())["schema"]["not_captured"] == ["note"]
+        await lab.capture("a", "b", "note")
+        await lab.idle(lambda samples: not samples.get("shadow_table_not_captured"))
+        samples = await lab.resumed()
+        equal, _ = await lab.request("note", write)
+        lost, _ = await lab.request("note", write, instead=["SELECT 1 WHERE false"])
+        await lab.idle()
+        verdicts = await lab.verdicts()
+        assert verdicts == {equal: "match", lost: "mismatch"}
+        assert await lab.unequal("a", "b", "note") == []
+
+
+PARTITIONED = """
+CREATE TABLE a (id bigserial, owner text NOT NULL, v text, w integer, PRIMARY KEY (id, w)) PARTITION BY RANGE (w);
+CREATE TABLE a_1 PARTITION OF a FOR VALUES FROM (0) TO (10);
+CREATE TABLE b (id bigserial PRIMARY KEY, owner text NOT NULL, v text);
+"""
+
+
+@pytest.mark.parametrize("driver", [Driver.SQL, Driver.TRIGGERS])
+async def test_partition_that_is_attached_pauses_its_table(postgres_dsn: str, tmp_path: Path, driver: Driver) -> None:
+    async with schema_lab(postgres_dsn, tmp_path, driver, schema=PARTITIONED) as lab:
+        write = "INSERT INTO a (owner, v, w) VALUES ('{key}', 'v', 11)"
+        await lab.request("a", write.replace("11", "1"))
+        await lab.migrate("CREATE TABLE a_2 PARTITION OF a FOR VALUES FROM (10) TO (20)", on="live")
+        await lab.request("a", write)
+        await lab.idle(lambda samples: "a" in paused(samples))
+        (table,) = (await lab.status())["schema"]["differs"]
+        assert any("PARTITION FOR VALUES FROM (10) TO (20)" in reason for reason in table["reasons"])
+        await lab.migrate(
+            "CREATE TABLE a_2 (w integer NOT NULL, id bigint NOT NULL, v text, owner text NOT NULL)", on="shadow"
+        )
+        await lab.migrate("ALTER TABLE a ATTACH PARTITION a_2 FOR VALUES FROM (10) TO (20)", on="shadow")
+        await lab.capture("a", "b")
+        await lab.resumed()
+        for _ in range(2):
+            await lab.request("a", write)
+        samples = await lab.resumed()
+        assert set(skipped(samples, "a")) == {"schema_differs"}
+        assert set((await lab.verdicts()).values()) == {"match"}
+        assert await lab.unequal("a", "b") == []
+
+
+async def test_enumerated_value_and_constraint_on_one_side_pause_their_table(postgres_dsn: str, tmp_path: Path) -> None:
+    schema = "CREATE TYPE mood AS ENUM ('sad'); " + SCHEMA + "ALTER TABLE a ADD COLUMN m mood;"
+    async with schema_lab(postgres_dsn, tmp_path, Driver.STREAM, schema=schema) as lab:
+        for ddl, write, reason in (
+            ("ALTER TYPE mood ADD VALUE 'ok'", "INSERT INTO a (owner, m) VALUES ('{key}', 'ok')", "mood (sad, ok)"),
+            ("ALTER TABLE a ADD UNIQUE (w)", "INSERT INTO a (owner, w) VALUES ('{key}', 1)", "UNIQUE (w)"),
+        ):
+            await lab.migrate(ddl, on="live")
+            await lab.request("a", write)
+            await lab.idle(lambda samples: "a" in paused(samples))
+            assert reason in str((await lab.status())["schema"]["differs"])
+            await lab.migrate(ddl, on="shadow")
+            await lab.resumed()
+        assert await lab.verdicts() == {}
+        assert await lab.unequal("a", "b") == []
+
+
+BLOCK = re.compile(r"^ *```sql\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+
+def runbook_steps() -> list[str]:
+    """Return the SQL of each step of the procedure in RUNBOOK.md."""
+    text = (ROOT / "RUNBOOK.md").read_text()
+    section = text[text.index("## A migration of the database") :]
+    return BLOCK.findall(section[: section.index("\n## ", 10)])
+
+
+@pytest.mark.parametrize("driver", [Driver.STREAM, Driver.TRIGGERS])
+async def test_procedure_of_the_runbook_works_under_traffic(postgres_dsn: str, tmp_path: Path, driver: Driver) -> None:
+    expand, contract = runbook_steps()
+    capture = CaptureSettings(driver=driver, tables=WRITTEN, poll_ms=20)
+    runner = RunnerSettings(port=free_port(), clock_skew_ms=1, claim_wait_ms=500, tagged_sides=(Side.CANDIDATE,))
+    async with mirror_lab(
+        postgres_dsn, tmp_path, capture=capture, runner=runner, population=40, shared_every=0
+    ) as made:
+        if driver is Driver.TRIGGERS:
+            await install_log(made.live_dsn, capture)
+        counts: list[int] = []
+        stop = asyncio.Event()
+        async with mirroring(made), ClientSession() as session:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(traffic(made, session, stop, counts), name="traffic")
+                for step in (expand, contract):
+                    for dsn in (made.shadow_dsn, made.live_dsn):
+                        await execute(dsn, step)
+                        await until(runner.port, lambda s: "event" in paused(s) or "schema" in resync_reasons(s))
+                    resumed = await until(runner.port, lambda s: not paused(s))
+                    enough = total(resumed, "shadow_compared_total") + 20
+                    await until(runner.port, lambda s, enough=enough: total(s, "shadow_compared_total") >= enough)
+                stop.set()
+            samples = await until(runner.port, lambda s: settled(s, sum(counts)))
+            assert await outcomes(made) == {}
+            assert skipped(samples, "score").get("schema_differs", 0) > 0
+            assert total(samples, "shadow_errors_total") == 0
+            both = ["--live", made.live_dsn, "--shadow", made.shadow_dsn]
+            assert await asyncio.to_thread(main, ["align", "verify", *both]) == 0
+
+
+async def traffic(made: MirrorLab, session: ClientSession, stop: asyncio.Event, counts: list[int]) -> None:
+    """Send requests until told to stop; the number of each batch is added to `counts`."""
+    while not stop.is_set():
+        for side in Side:
+            await send_requests(made, session, count=10, side=side)
+            counts.append(10)
+
+
+async def execute(dsn: str, statements: str) -> None:
+    conn = await asyncpg.connect(dsn)
+    try:
+        await conn.execute(statements)
+    finally:
+        await conn.close()
+
+
+def resync_reasons(samples: Samples) -> set[str]:
+    return {dict(labels)["reason"] for labels in samples.get("shadow_resyncs_total", {})}
