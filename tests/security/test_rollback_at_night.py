@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import yaml
 
 from proxy.cli.main import join_texts, main
 from proxy.config.last_good import NAME
@@ -162,3 +164,27 @@ async def test_rollback_command_ends_while_another_process_holds_the_locks(tmp_p
 )
 def test_reason_may_begin_with_a_dash(words: list[str], joined: list[str]) -> None:
     assert join_texts(words) == joined
+
+
+async def test_status_names_everything_that_hangs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Proxy, runner, store and legacy accept connections and say nothing, as processes that were stopped do."""
+    silent = [socket.create_server(("127.0.0.1", 0), backlog=8) for _ in range(4)]
+    proxy, runner, store, legacy = [listener.getsockname()[1] for listener in silent]
+    config = tmp_path / "config.yaml"
+    document = {
+        "admin": {"port": proxy},
+        "runner": {"port": runner},
+        "databases": {"store": f"postgresql://nobody@127.0.0.1:{store}/none"},
+        "backends": {"legacy": {"live": {"url": f"http://127.0.0.1:{legacy}"}}},
+    }
+    config.write_text(yaml.safe_dump(document))
+    started = time.monotonic()
+    try:
+        code = await asyncio.to_thread(main, ["status", "--config", str(config)])
+    finally:
+        for listener in silent:
+            listener.close()
+    print(f"status took {time.monotonic() - started:.2f} s")
+    out = capsys.readouterr().out
+    assert code == 3
+    assert all(f"{part} did not answer: no response within 1 s" in out for part in ("proxy", "runner", "store"))

@@ -232,3 +232,15 @@ async def test_break_glass_token_rolls_back_and_cannot_promote(
         assert result.code == 0
         history = await running.operator.shadow("history")
     assert "by ann" in history.out
+
+
+async def test_promotion_from_a_step_that_was_left_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(tmp_path, capsys) as running:
+        force_outcome(running.control, JudgementOutcome.GOOD)
+        assert (await running.operator.shadow("promote", "--from", "0", "--actor", "ann")).code == 0
+        result = await running.operator.shadow("promote", "--from", "0", "--actor", "bob")
+        assert result.code == 1
+        assert "not at step 0 any more: stepping, step 1, by ann" in result.err
+        assert running.control.replica.states["all"].step == 1
