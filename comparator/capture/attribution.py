@@ -244,7 +244,7 @@ class Attributor:
             return None
         unnamed = [] if own or not window.tagged else self._unnamed(window)
         keyless = [] if window.tagged else self._keyless(window)
-        if not all_announced and (unnamed or keyless):
+        if not all_announced and (keyless or (unnamed and not self._names_requests(window))):
             return None
         self._undecided.discard(window_id)
         if window.tagged and (own or unnamed):
@@ -319,6 +319,8 @@ class Attributor:
             key: only transactions that carry this key and name no request: once a request has run without overlapping another one on
                 its key, an earlier unclaimed transaction on that key cannot belong to any request.
         """
+        waiting = (self._windows[window_id] for window_id in self._undecided)
+        undecided = [window for window in waiting if not (window.tagged and self._names_requests(window))]
         scope = self._unclaimed.by_lsn if key is None else self._unclaimed.find((key,), ())
         background = [
             keyed
@@ -326,7 +328,7 @@ class Attributor:
             if keyed.transaction.committed_us < before_us
             and (key is None or not keyed.transaction.names)
             and not any(self._matches(window, keyed) for window in self._candidates(keyed))
-            and not (keyed.is_keyless and self._has_undecided(keyed))
+            and not _is_evidence(keyed, undecided)
         ]
         for keyed in background:
             self._unclaimed.remove(keyed)
@@ -360,7 +362,7 @@ class Attributor:
         """
         on_keys = self._unclaimed.find(window.keys, ()).values()
         unnamed = [k for k in on_keys if self._is_nameless_in(window, k) and not self._rivals(window, k)]
-        if self._beliefs.get(window.side, TagBelief()).confirmed:
+        if self._names_requests(window):
             return unnamed
         return unnamed + [
             k
@@ -384,13 +386,13 @@ class Attributor:
         return not any(
             other.id != window.id
             and other.contains(keyed.transaction.committed_us)
-            and not (other.tagged and self._beliefs.get(other.side, TagBelief()).confirmed)
+            and not (other.tagged and self._names_requests(other))
             for other in self._windows.values()
         )
 
-    def _has_undecided(self, keyed: KeyedTransaction) -> bool:
-        windows = (self._windows[window_id] for window_id in self._undecided)
-        return any(not window.tagged and window.contains(keyed.transaction.committed_us) for window in windows)
+    def _names_requests(self, window: RequestWindow) -> bool:
+        """Return whether the window's side has shown that it names its requests."""
+        return self._beliefs.get(window.side, TagBelief()).confirmed
 
     def _matches(self, window: RequestWindow, keyed: KeyedTransaction, *, more: AbstractSet[Key] = NO_KEYS) -> bool:
         if keyed.transaction.request_id:
@@ -464,6 +466,15 @@ class Attributor:
         if any(not k.transaction.names and window.contains(k.transaction.committed_us) for k in foreign):
             return EffectsOutcome.INTERFERED
         return EffectsOutcome.ATTRIBUTED
+
+
+def _is_evidence(keyed: KeyedTransaction, undecided: Iterable[RequestWindow]) -> bool:
+    """Return whether one of these requests may claim a transaction by its time, or show by it that its side gives no names."""
+    return not keyed.transaction.names and any(
+        (keyed.is_keyless or (window.tagged and not window.keys.isdisjoint(keyed.keys)))
+        and window.contains(keyed.transaction.committed_us)
+        for window in undecided
+    )
 
 
 def _forget(index: dict[Any, dict[str, RequestWindow]], names: Iterable[Any], window_id: str) -> None:

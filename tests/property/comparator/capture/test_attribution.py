@@ -277,6 +277,16 @@ def test_side_that_never_named_a_request_is_untagged_since_its_first_write() -> 
     assert attributor.untagged_sides == {Side.CANDIDATE}
 
 
+def test_evidence_is_kept_until_the_request_is_decided() -> None:
+    attributor = Attributor()
+    attributor.add(keyed(1, 10, A))
+    attributor.open(tagged("t", 5, 20))
+    assert attributor.claim("t", all_announced=False) is None
+    assert attributor.release(before_us=100) == []
+    assert claimed(attributor, "t").outcome is EffectsOutcome.UNTAGGED
+    assert attributor.unclaimed == 0
+
+
 def test_write_of_an_untagged_request_is_no_evidence_against_the_other_side() -> None:
     attributor = Attributor()
     attributor.add(keyed(1, 10, A))
