@@ -2,18 +2,27 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
 
 from comparator.errors import StoreUnavailableError
+from comparator.exchanges.number_ranges import NumberRanges
 from comparator.store.ended import ended_numbers
 from comparator.store.store import Store
+from proxy.config.settings import Settings
 from proxy.journal.reconciliation import RunnerState, WriterAccount, WriterState, reconcile
+from proxy.journal.registry import committed_state, journal_exists, writer_states
 from proxy.runner.metrics import RunnerMetrics
 
 logger = logging.getLogger(__name__)
 
 INTERVAL_S = 15.0
+RUNNER_TIMEOUT_S = 0.5
+"""Time after which a runner counts as one that does not run."""
 
 
 @dataclass(slots=True)
@@ -69,3 +78,34 @@ class Accountant:
                 extra={"writer": account.writer, "count": len(account.missing), "numbers": missing[:500]},
             )
         self._reported[account.writer] = missing
+
+
+async def read_accounts(
+    session: aiohttp.ClientSession, runner_url: str, settings: Settings
+) -> tuple[WriterAccount, ...] | None:
+    """Reconcile writers, runner and store; None where there is no store, which alone knows what ended.
+
+    A runner that does not answer has read what it has committed: what is behind that offset is read again when it starts.
+    """
+    if not settings.databases.store or not journal_exists(settings.journal):
+        return None
+    name = settings.runner.name
+    try:
+        state = await _runner_state(session, runner_url)
+    except (aiohttp.ClientError, TimeoutError):
+        state = await asyncio.to_thread(committed_state, settings.journal, name)
+    async with (
+        Store(settings.databases.store, settings.store, random.SystemRandom()) as store,
+        store.connection() as conn,
+    ):
+        ended = await ended_numbers(conn, name)
+    return reconcile(await asyncio.to_thread(writer_states, settings.journal), state, ended)
+
+
+async def _runner_state(session: aiohttp.ClientSession, runner_url: str) -> RunnerState:
+    timeout = aiohttp.ClientTimeout(total=RUNNER_TIMEOUT_S)
+    async with session.get(f"{runner_url}/status", timeout=timeout) as response:
+        response.raise_for_status()
+        exchanges: Mapping[str, Any] = (await response.json())["exchanges"]
+    ranges = {writer: NumberRanges((first, last) for first, last in own) for writer, own in exchanges["open"].items()}
+    return RunnerState(exchanges["read"], ranges)

@@ -95,8 +95,8 @@ async def test_demo_ends_with_a_summary_and_nothing_left_running(folder: Path) -
         status = await running.end()
         await running.wait_until_gone()
     assert status == 0, running.printed
-    assert "it adds up" in running.printed
-    assert "missing_row registry_event" in running.printed
+    assert "nothing is missing" in running.printed
+    assert "registry_event (action=SCU): row missing in the legacy" in running.printed
     assert "where to look next" in running.printed
 
 

@@ -1,14 +1,17 @@
 import datetime as dt
 import io
+from dataclasses import replace
 
 from rich.console import Console, RenderableType
 
 from comparator.exchanges.difference import Kind
+from comparator.exchanges.number_ranges import NumberRanges
 from comparator.findings.causes import CauseBody, ShownToken
 from comparator.findings.tokens import Level, Token
 from comparator.store.comparison_detail import ComparisonDetail, DifferenceText
 from comparator.store.rows import CauseList, CauseRow, ComparisonRow
 from proxy.demo import summary
+from proxy.journal.reconciliation import WriterAccount
 from proxy.rollout.accounting import Accounting
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -92,8 +95,11 @@ def test_example_shows_rows_and_response_of_candidate_and_legacy() -> None:
 
 
 def test_accounting_table_tells_whether_counts_add_up() -> None:
-    assert "it adds up" in text_of(summary.accounting_table(Accounting(served=2, compared={"match": 2})))
-    assert "it must be 0" in text_of(summary.accounting_table(Accounting(served=3, compared={"match": 2})))
+    numbers = Accounting(served=2, compared={"match": 2})
+    account = WriterAccount("w0", 0, NumberRanges(), 0, 0, 2, NumberRanges())
+    assert "nothing is missing" in text_of(summary.accounting_table(numbers, [account]))
+    lost = replace(account, missing=NumberRanges.of(3, 3))
+    assert "it must be 0" in text_of(summary.accounting_table(numbers, [account, lost]))
 
 
 def test_summary_without_causes_has_no_table() -> None:
