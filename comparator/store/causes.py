@@ -249,6 +249,7 @@ async def _store(conn: Connection, named: NamedCauses, sets: Sequence[FindingSet
 
 # Sets beyond the bound.
 
+LOCK_SETS = "SELECT id FROM shadow.finding_set WHERE id = ANY($1) ORDER BY id FOR UPDATE"
 FOLD_TOTALS = """
 INSERT INTO shadow.finding_set_total (set_id, day, release, count)
 SELECT folded.heir, total.day, total.release, sum(total.count)
@@ -278,6 +279,8 @@ async def _fold_rare(conn: Connection, named: NamedCauses, sets: Sequence[Findin
     heirs = heirs_of(sets, named.causes, sets_max=sets_max)
     if heirs:
         columns = list(heirs), list(heirs.values())
+        # A runner that is adding to one of them is waited for, and inserts it again afterwards: no count of it is lost.
+        await conn.execute(LOCK_SETS, sorted({*heirs, *heirs.values()}))
         await conn.execute(FOLD_TOTALS, *columns)
         await conn.execute(FOLD_SETS, *columns)
         await conn.execute(DELETE_SETS, list(heirs))

@@ -216,3 +216,21 @@ async def test_days_are_counted_apart_and_compared(store: Store) -> None:
         before = await causes.exchanges_by_cause(conn, until=yesterday.date())
     assert {cause.body.title.place: cause.exchanges for cause in today.causes} == {"stamp": 2, "event": 3}
     assert list(before.values()) == [5]
+
+
+async def test_exchanges_added_while_sets_are_folded_are_not_lost(store: Store) -> None:
+    fields = [Difference(Kind.CHANGED, (f"field{number}",), 1, 2) for number in range(12)]
+    await store.add(exchanges("base", LOST, count=20))
+
+    async def add() -> None:
+        for number, one in enumerate(fields):
+            await store.add(exchanges(f"x{number}", LOST, one, count=3))
+
+    async def solve() -> None:
+        for _ in range(len(fields)):
+            async with store.connection() as conn:
+                await causes.refresh_causes(conn, now=NOW, force=True, sets_max=2)
+
+    await asyncio.gather(add(), solve())
+    (cause,) = await solved(store)
+    assert cause.exchanges == 20 + 3 * len(fields)
