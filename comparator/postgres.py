@@ -6,9 +6,10 @@ a retry and on what the schema holds.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources.abc import Traversable
-from typing import Final, TypeAlias
+from types import CoroutineType
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 
@@ -84,7 +85,7 @@ async def open_pool(
     timeout_s: float,
     command_timeout_s: float | None = None,
     server_settings: Mapping[str, str] | None = None,
-    init: "Callable[[asyncpg.Connection[asyncpg.Record]], Awaitable[None]] | None" = None,
+    init: "Callable[[asyncpg.Connection[asyncpg.Record]], CoroutineType[Any, Any, None]] | None" = None,
 ) -> "asyncpg.Pool[asyncpg.Record]":
     """Open a pool of one to `size` connections; the first is made at once, so a wrong DSN fails here.
 

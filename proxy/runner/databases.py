@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from types import CoroutineType
+from typing import Any
 
 import asyncpg
 
@@ -146,7 +148,7 @@ async def _note_gaps(
 
 @asynccontextmanager
 async def _pool(
-    name: str, dsn: str, *, size: int, init: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
+    name: str, dsn: str, *, size: int, init: "Callable[[asyncpg.Connection], CoroutineType[Any, Any, None]] | None" = None
 ) -> AsyncGenerator[asyncpg.Pool, None]:
     try:
         pool = await postgres.open_pool(

@@ -208,7 +208,7 @@ async def resync(
         seen[0],
         seen[1],
         rewound=before is not None,
-        tables=tables and frozenset(shapes),
+        tables=None if tables is None else frozenset(shapes),
         unequal=written.unequal,
     )
 

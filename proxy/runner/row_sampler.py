@@ -14,7 +14,7 @@ left for its next turn. A table without a primary key is compared as a whole whi
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -74,7 +74,7 @@ class RowWatch:
         self._touched |= {row for row in self._watched if row[0] in truncated}
 
     @contextmanager
-    def over(self, rows: Iterable[RowId]) -> Iterator[set[RowId]]:
+    def over(self, rows: Iterable[RowId]) -> Generator[set[RowId]]:
         """Watch rows during the block; yield the set that gets those that are touched."""
         self._watched, self._touched = frozenset(rows), set()
         try:

@@ -152,9 +152,13 @@ class RowWriter:
         if sum(len(part.rows) for part in plan) <= STATEMENT_ROWS_MAX:
             return await self._execute(conn, plan) if plan else _Result()
         result = _Result()
-        async with conn.transaction():
-            for part in chunked(plan, STATEMENT_ROWS_MAX):
-                result.add(await self._execute(conn, (part,)))
+        try:
+            async with conn.transaction():
+                for part in chunked(plan, STATEMENT_ROWS_MAX):
+                    result.add(await self._execute(conn, (part,)))
+        except asyncpg.IntegrityConstraintViolationError:
+            # Outside of the replica role foreign keys are checked at the end of each statement, so one has to have all rows.
+            return await self._execute(conn, plan)
         return result
 
     async def _execute(self, conn: Connection, plan: Sequence[PlannedPart]) -> "_Result":

@@ -97,7 +97,7 @@ async def test_rows_that_the_applications_triggers_touch_stay_equal(postgres_dsn
         for dsn in (made.live_dsn, made.shadow_dsn):
             await execute(dsn, TOUCH)
         async with mirroring(made):
-            for address in made.addresses[:3] * 2:
+            for address in list(made.addresses[:3]) * 2:
                 await made.serve(session, Side.CANDIDATE, address)
             await execute(made.live_dsn, "UPDATE passport SET seen = now()")
             samples = await until(runner.port, lambda s: settled(s, 6))

@@ -101,7 +101,7 @@ async def pair(postgres_dsn: str) -> AsyncIterator[Pair]:
             stack.push_async_callback(side_conn.close)
             capture, collector = await stack.enter_async_context(started_capture(dsn, CAPTURE))
             sides.append(Side(dsn, side_conn, capture, collector))
-        yield Pair(*sides, role, schemas)
+        yield Pair(sides[0], sides[1], role, schemas)
 
 
 async def enter_replica_role(conn: asyncpg.Connection) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from comparator.capture.table_shape import Column, ReplicaIdentity, TableShape
+from comparator.capture.table_shape import Column, ReplicaIdentity, TableKind, TableShape
 from comparator.exchanges.row_changes import Op, Row, RowChange
 from proxy.runner.row_targets import Alignment, RowTarget, alignment, rewound
 
@@ -10,7 +10,7 @@ SHAPE = TableShape(
     name="score",
     schema="public",
     relation="score",
-    kind="table",
+    kind=TableKind.TABLE,
     logged=True,
     owned=True,
     replica_identity=ReplicaIdentity.FULL,
