@@ -40,3 +40,8 @@ def test_tables_that_are_not_compared_are_named_with_the_reasons() -> None:
         in lines
     )
     assert "schema    not captured, so rows are not compared: session, task" in lines
+
+
+def test_side_that_names_no_request_is_said() -> None:
+    lines = render(Status({"stage": "s"}, None, None, {}, schema={"untagged": ["candidate (mirrored)"]})).splitlines()
+    assert any(line.startswith("UNTAGGED  the candidate (mirrored) names no request") for line in lines)
