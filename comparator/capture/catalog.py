@@ -169,19 +169,26 @@ async def published_tables(conn: Connection, publication: str) -> tuple[str, ...
 
 USER_TABLES = """
 SELECT n.nspname AS schema, c.relname AS relation FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND NOT c.relispartition
+WHERE (c.relkind IN ('r', 'p') OR c.relkind = 'f' AND $2) AND c.relpersistence <> 't' AND NOT c.relispartition
   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND n.nspname <> ALL($1::text[])
   AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 1, 2
 """
 
 
-async def user_tables(conn: Connection, *, without_schemas: Iterable[str] = ()) -> tuple[str, ...]:
+async def user_tables(
+    conn: Connection, *, without_schemas: Iterable[str] = (), foreign: bool = True
+) -> tuple[str, ...]:
     """Return the names of all tables of the database that hold rows of its applications.
 
     Partitioned tables stand for their partitions. Tables that belong to an extension, and temporary tables, are left out.
+
+    Args:
+        conn: connection to the database.
+        without_schemas: schemas that are left out.
+        foreign: name foreign tables too, whose rows are in another database.
     """
-    rows = await conn.fetch(USER_TABLES, list(without_schemas), timeout=CATALOG_TIMEOUT_S)
+    rows = await conn.fetch(USER_TABLES, list(without_schemas), foreign, timeout=CATALOG_TIMEOUT_S)
     return tuple(table_name(row["schema"], row["relation"]) for row in rows)
 
 

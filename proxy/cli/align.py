@@ -134,7 +134,8 @@ async def verify_databases(
     try:
         shadow = await connect(shadow_dsn, timeout_s=CONNECT_TIMEOUT_S)
         try:
-            compared = tables or await user_tables(live, without_schemas=(CaptureSettings().log_schema,))
+            own = (CaptureSettings().log_schema,)
+            compared = tables or await user_tables(live, without_schemas=own, foreign=False)
             reports = await verify(DatabasePair(live, shadow), compared, recheck=recheck)
         finally:
             await shadow.close()

@@ -151,6 +151,19 @@ async def test_tables_of_every_type_and_shape_are_equal_until_one_row_is_deleted
     assert {row.kind for report in after.values() for row in report.first} == {RowDifferenceKind.MISSING}
 
 
+async def test_command_compares_all_tables_that_hold_rows_by_default(
+    pair: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    conn = await asyncpg.connect(pair[0])
+    await conn.execute(
+        "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER w FOREIGN DATA WRAPPER w; CREATE FOREIGN TABLE f () SERVER w"
+    )
+    await conn.execute("CREATE VIEW v AS SELECT 1; CREATE TEMP TABLE passing (id int)")
+    await conn.close()
+    assert await asyncio.to_thread(main, ["align", "verify", "--live", pair[0], "--shadow", pair[1]]) == 0
+    assert f"{len(TABLES) + 1} of {len(TABLES) + 1} tables are equal" in capsys.readouterr().out
+
+
 async def test_rows_without_a_key_are_counted(pair: tuple[str, str]) -> None:
     conn = await asyncpg.connect(pair[1])
     await conn.execute("INSERT INTO keyless VALUES (3, NULL), (3, NULL), (9, 'x'); DELETE FROM keyless WHERE a = 0")
