@@ -104,6 +104,9 @@ GROUPS: Final = {
         CommandEntry("rollback", "serve everything from the legacy, at once", "proxy.cli.rollout:ROLLBACK"),
         CommandEntry("resume", "end a pause or a rollback", "proxy.cli.rollout:RESUME"),
         CommandEntry("history", "print the audit log of the rollout, or verify it", "proxy.cli.history"),
+        CommandEntry(
+            "rollout", "plan: the expected hours of each step, and the gate that decides", "proxy.cli.rollout_plan"
+        ),
     ),
     "understand differences": (
         CommandEntry(

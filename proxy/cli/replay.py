@@ -61,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--fail-on",
         default="",
         metavar="RULES",
-        help="exit with code 1 when one holds, e.g. error-rate>0.01,p95-ratio>1.0",
+        help="exit with code 1 when one certainly holds, by the 95 %% interval of its figure, e.g. error-rate>0.01,p95-ratio>1.0",
     )
     output.add_argument(
         "--same-as",
@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
     violations = [text for rule in rules if (text := rule.violation(report))]
     if earlier and (differing := differing_members(earlier, report)):
         violations.append(f"not the same as {args.same_as}: {', '.join(differing)}")
-    _write(report, args, violations)
+    _write(report, args, violations, [text for rule in rules if (text := rule.doubt(report))])
     if violations:
         return Exit.NEGATIVE
     if not report.finished:
@@ -171,11 +171,11 @@ def _earlier(path: Path) -> ReplayReport:
         raise OptionError(f"--same-as {path}: {error}") from error
 
 
-def _write(report: ReplayReport, args: argparse.Namespace, violations: list[str]) -> None:
+def _write(report: ReplayReport, args: argparse.Namespace, violations: list[str], doubts: list[str]) -> None:
     if args.json == "-":
         print_line(render_json(report).decode())
     else:
-        sys.stdout.write(render_text(report, violations))
+        sys.stdout.write(render_text(report, violations, doubts))
     if args.json and args.json != "-":
         Path(args.json).write_bytes(render_json(report))
     if args.html:

@@ -14,6 +14,7 @@ from proxy.replay.report import (
     Verdicts,
     latency_rows,
     pace_summary,
+    quantile_text,
 )
 from proxy.replay.tally import QUANTILES
 
@@ -133,7 +134,7 @@ def _latency_table(sides: Mapping[str, SideReport]) -> str:
     rows: list[Sequence[str]] = []
     for name, side in sides.items():
         for title, latency in latency_rows(side):
-            values = [f"{latency.quantiles_ms[share]:.2f}" for share in ("0.5", "0.9", "0.95", "0.99", "0.999", "1")]
+            values = [quantile_text(latency, share) for share in ("0.5", "0.9", "0.95", "0.99", "0.999", "1")]
             rows.append((f"{name}, {title}", str(latency.count), f"{latency.mean_ms:.2f}", *values))
     return _table(("ms", "n", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"), rows)
 

@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from comparator.stats.confidence import rate_interval
 from proxy.replay.errors import OptionError
-from proxy.replay.tally import QUANTILES, LatencyHistogram, SideCounts, Tally
+from proxy.replay.tally import QUANTILES, LatencyHistogram, SideCounts, Tally, interval_shares, shows_quantile
 
 VERSION: Final = 1
 _RULE: Final = re.compile(r"\s*([a-z0-9-]+)\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)?)\s*")
@@ -22,11 +23,24 @@ PLACES_SHOWN: Final = 4
 
 
 class LatencyReport(Struct, frozen=True):
-    """A distribution of latencies; `quantiles_ms` by share, e.g. "0.95"."""
+    """A distribution of latencies.
+
+    Attributes:
+        count: number of latencies.
+        mean_ms: their mean.
+        quantiles_ms: by share, e.g. "0.95".
+        intervals_ms: for each of these shares the interval that contains the true quantile with probability 0.95; None where there
+            are too few latencies for an upper end.
+    """
 
     count: int
     mean_ms: float
     quantiles_ms: dict[str, float]
+    intervals_ms: dict[str, tuple[float, float | None]] = {}
+
+    def shown(self, share: str) -> float | None:
+        """Return a quantile for people: None where there are too few latencies for it."""
+        return self.quantiles_ms[share] if shows_quantile(self.count, float(share)) else None
 
 
 class SideReport(Struct, frozen=True):
@@ -224,9 +238,20 @@ def _sum(counts: Iterable[Verdicts]) -> Verdicts:
     )
 
 
-def _latency(latency: LatencyHistogram) -> LatencyReport:
+def latency_report(latency: LatencyHistogram) -> LatencyReport:
+    """Return the quantiles of a histogram and their intervals."""
+    ends = {share: interval_shares(latency.count, share) for share in QUANTILES if share < 1}
+    shares = {share for pair in ends.values() for share in pair if share is not None}
+    values = latency.quantiles_ms((*QUANTILES, *shares))
+
+    def at(share: float | None) -> float | None:
+        return None if share is None else min(values.items(), key=lambda item: abs(item[0] - share))[1]
+
     return LatencyReport(
-        latency.count, latency.mean_ms, {f"{share:g}": latency.quantile_ms(share) for share in QUANTILES}
+        latency.count,
+        latency.mean_ms,
+        {f"{share:g}": at(share) or 0.0 for share in QUANTILES},
+        {f"{share:g}": (at(low) or 0.0, at(high)) for share, (low, high) in ends.items()},
     )
 
 
@@ -238,14 +263,28 @@ def _side(counts: SideCounts) -> SideReport:
         failed=counts.failed,
         status_same=counts.status_same,
         status_other=counts.status_other,
-        latency=_latency(counts.latency),
-        service=_latency(counts.service),
-        recorded=_latency(counts.recorded),
+        latency=latency_report(counts.latency),
+        service=latency_report(counts.service),
+        recorded=latency_report(counts.recorded),
     )
 
 
+class Figure(Struct, frozen=True):
+    """A figure of a report, and the interval that contains the true one with probability 0.95; an end of None is unknown."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        if self.low == self.high:
+            return f"{self.value:g}"
+        ends = ("..." if end is None else f"{end:.3g}" for end in (self.low, self.high))
+        return f"{self.value:.3g} ({' to '.join(ends)})"
+
+
 class FailRule(Struct, frozen=True):
-    """A threshold of `--fail-on`: the replay fails when `figure` `sign` `limit` holds."""
+    """A threshold of `--fail-on`: the replay fails when `figure` `sign` `limit` certainly holds, by the interval of the figure."""
 
     figure: str
     sign: str
@@ -253,12 +292,20 @@ class FailRule(Struct, frozen=True):
 
     def violation(self, report: ReplayReport) -> str | None:
         """Return a message when the replay fails by this rule, else None. A figure without data is a failure too."""
-        value = figure_of(report, self.figure)
-        if value is None:
+        figure = figure_of(report, self.figure)
+        if figure is None:
             return f"{self.figure} is unknown: there are no data for it"
-        return (
-            f"{self.figure} is {value:g} {self.sign} {self.limit:g}" if _SIGNS[self.sign](value, self.limit) else None
-        )
+        nearest = figure.low if self.sign.startswith(">") else figure.high
+        if nearest is None or not _SIGNS[self.sign](nearest, self.limit):
+            return None
+        return f"{self.figure} is {figure} {self.sign} {self.limit:g}"
+
+    def doubt(self, report: ReplayReport) -> str | None:
+        """Return a message when the rule holds for the figure, but not for all of its interval: more records would tell."""
+        figure = figure_of(report, self.figure)
+        if figure is None or self.violation(report) or not _SIGNS[self.sign](figure.value, self.limit):
+            return None
+        return f"{self.figure} is {figure}, which may be chance: replay more records to tell whether it is {self.sign} {self.limit:g}"
 
 
 _SIGNS: Final[dict[str, Callable[[float, float], bool]]] = {
@@ -292,7 +339,7 @@ def _is_figure(figure: str) -> bool:
     return figure in FIGURES or (share in _SHARES and kind in ("ms", "ratio"))
 
 
-def figure_of(report: ReplayReport, figure: str) -> float | None:
+def figure_of(report: ReplayReport, figure: str) -> Figure | None:
     """Return a figure of the report by its name; None when there are no data for it.
 
     `pNN-ms` is the latency of the slowest side; `pNN-ratio` is the candidate's service time divided by the legacy's or, with one
@@ -300,36 +347,52 @@ def figure_of(report: ReplayReport, figure: str) -> float | None:
     """
     share, _, kind = figure.partition("-")
     if share in _SHARES and kind == "ms":
-        values = [side.latency.quantiles_ms[_SHARES[share]] for side in report.sides.values()]
-        return max(values, default=None)
+        values = [_quantile(side.latency, _SHARES[share]) for side in report.sides.values() if side.latency.count]
+        return max(values, key=lambda one: one.value, default=None)
     if share in _SHARES:
         return _ratio(report, _SHARES[share])
     responses = sum(side.status_same + side.status_other for side in report.sides.values())
-    rates: dict[str, tuple[float, float]] = {
+    rates: dict[str, tuple[int, int]] = {
         "mismatch-rate": (report.verdicts.mismatch, report.verdicts.compared),
-        "error-rate": (sum(side.failed for side in report.sides.values()), report.sent),
+        "error-rate": (
+            sum(side.failed for side in report.sides.values()),
+            sum(side.sent for side in report.sides.values()),
+        ),
         "status-rate": (sum(side.status_other for side in report.sides.values()), responses),
-        "achieved-rate": (report.achieved_per_s, 1),
-        "sent": (report.sent, 1),
-        "malformed": (report.malformed, 1),
     }
-    above, below = rates[figure]
-    return above / below if below else None
+    if figure in rates:
+        hits, trials = rates[figure]
+        interval = rate_interval(hits, trials) if trials else None
+        return Figure(interval.estimate, interval.low, interval.high) if interval else None
+    counts = {"achieved-rate": report.achieved_per_s, "sent": report.sent, "malformed": report.malformed}
+    return Figure(counts[figure], counts[figure], counts[figure])
 
 
-def _ratio(report: ReplayReport, share: str) -> float | None:
+def _quantile(latency: LatencyReport, share: str) -> Figure:
+    value = latency.quantiles_ms[share]
+    low, high = latency.intervals_ms.get(share, (value, value))
+    return Figure(value, low, high)
+
+
+def _ratio(report: ReplayReport, share: str) -> Figure | None:
     if {"candidate", "legacy"} <= set(report.sides):
-        above = report.sides["candidate"].service.quantiles_ms[share]
-        below = report.sides["legacy"].service.quantiles_ms[share]
-        return above / below if below else None
+        return _quotient(report.sides["candidate"].service, report.sides["legacy"].service, share)
     for side in report.sides.values():
-        below = side.recorded.quantiles_ms[share]
-        return side.service.quantiles_ms[share] / below if below else None
+        return _quotient(side.service, side.recorded, share)
     return None
 
 
-def render_text(report: ReplayReport, violations: Sequence[str] = ()) -> str:
-    """Return the report as text, with the rules by which it fails."""
+def _quotient(above: LatencyReport, below: LatencyReport, share: str) -> Figure | None:
+    numerator, denominator = _quantile(above, share), _quantile(below, share)
+    if not denominator.value:
+        return None
+    low = numerator.low / denominator.high if numerator.low is not None and denominator.high else None
+    high = numerator.high / denominator.low if numerator.high is not None and denominator.low else None
+    return Figure(numerator.value / denominator.value, low, high)
+
+
+def render_text(report: ReplayReport, violations: Sequence[str] = (), doubts: Sequence[str] = ()) -> str:
+    """Return the report as text, with the rules by which it fails, and those by which it might."""
     end = "" if report.finished else ", interrupted"
     lines = [
         f"{report.source} to {report.to} at {report.pace}: {report.sent} requests in {report.duration_s:.1f} s{end}",
@@ -352,6 +415,7 @@ def render_text(report: ReplayReport, violations: Sequence[str] = ()) -> str:
     if report.verdicts.compared or report.verdicts.failed:
         lines += ["", *_verdict_lines(report)]
     lines += [f"FAILED: {reason}" for reason in violations]
+    lines += [f"UNDECIDED: {reason}" for reason in doubts]
     return "\n".join(lines) + "\n"
 
 
@@ -374,9 +438,15 @@ def latency_rows(side: SideReport) -> list[tuple[str, LatencyReport]]:
 def _latency_lines(name: str, side: SideReport) -> list[str]:
     return [
         f"  {name + ', ' + title:<32} {row.count:>8} "
-        + " ".join(f"{row.quantiles_ms[share]:>9.2f}" for share in ("0.5", "0.9", "0.95", "0.99", "1"))
+        + " ".join(f"{quantile_text(row, share):>9}" for share in ("0.5", "0.9", "0.95", "0.99", "1"))
         for title, row in latency_rows(side)
     ]
+
+
+def quantile_text(row: LatencyReport, share: str) -> str:
+    """Return a quantile in milliseconds; "-" where there are too few latencies for it."""
+    value = row.shown(share)
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _statuses(side: SideReport) -> str:

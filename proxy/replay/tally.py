@@ -4,7 +4,9 @@ Two latencies are kept: from the time a request was due (`latency`: the wait of 
 time the side took).
 """
 
+import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -16,6 +18,8 @@ from proxy.recordings.model import RecordedExchange
 
 HIGHEST_US: Final = 3_600_000_000
 DIGITS: Final = 3
+LATENCIES_BEYOND_MIN: Final = 10
+NORMAL_95: Final = 1.96
 QUANTILES: Final = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 
 
@@ -50,6 +54,31 @@ class LatencyHistogram:
     def quantile_ms(self, share: float) -> float:
         """Return the latency that `share` of all do not exceed; 0 without latencies."""
         return round(self.histogram.get_value_at_percentile(share * 100) / 1e3, 3) if self.count else 0.0
+
+    def quantiles_ms(self, shares: Iterable[float]) -> dict[float, float]:
+        """Return several quantiles in one pass, by share; the histogram has ten thousands of bins."""
+        percentiles = sorted({share * 100 for share in shares})
+        values: dict[float, int] = self.histogram.get_percentile_to_value_dict(percentiles) if self.count else {}
+        return {percentile / 100: round(values.get(percentile, 0) / 1e3, 3) for percentile in percentiles}
+
+
+def interval_shares(count: int, share: float) -> tuple[float | None, float | None]:
+    """Return the shares between whose quantiles the true one lies with probability 0.95.
+
+    The number of latencies below the true quantile is binomial. Of 2,000 latencies and share 0.95 the ends are 0.9404 and 0.9596. An end
+    is None where the sample does not tell it.
+    """
+    margin = NORMAL_95 * math.sqrt(share * (1 - share) / max(1, count))
+    enough = shows_quantile(count, share) and share + margin < 1
+    return (share - margin if share > margin else None), (share + margin if enough else None)
+
+
+def shows_quantile(count: int, share: float) -> bool:
+    """Return whether a sample tells a quantile: at least 10 latencies are expected beyond it. The maximum is what it is.
+
+    The 99.9 % quantile of 276 latencies is their maximum, which is below the true one three times in four.
+    """
+    return share >= 1 or count * (1 - share) >= LATENCIES_BEYOND_MIN * (1 - 1e-9)
 
 
 @dataclass(slots=True)

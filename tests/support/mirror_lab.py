@@ -83,6 +83,10 @@ BACKGROUND = (BackgroundRule(table="passport", columns=("seen",), reason="the cl
 FAULTS = ("lost_stamp", "wrong_score", "missing_event", "doubled_event", "wrong_response")
 
 
+FAILS_AFTER_S = 0.3
+"""Time after which the fault `fails_slowly` responds with 500."""
+
+
 @dataclass
 class Service:
     """One instance of one side. `ledger` holds the rows that each request id committed: (table, operation, primary key).
@@ -106,6 +110,9 @@ class Service:
         fault = self.faults.get(request_id, "")
         if fault == "late":
             await self.resume.wait()
+        if fault == "fails_slowly":
+            await asyncio.sleep(FAILS_AFTER_S)
+            return web.json_response({"error": "injected"}, status=500)
         assert self.pool is not None
         async with self.pool.acquire() as conn:
             # Serialize requests on a shared nullifier: the result of a race within the service would not be reproducible.

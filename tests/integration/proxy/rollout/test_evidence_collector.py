@@ -18,6 +18,7 @@ from comparator.store.causes import refresh_causes
 from comparator.store.comparison_detail import ComparedExchange
 from comparator.store.store import Store
 from comparator.verdict import Comparator, Comparison, Verdict, confirm
+from proxy.cli.rollout_plan import seen_traffic
 from proxy.config.databases import DatabasesSettings
 from proxy.config.loader import load
 from proxy.config.rollout import DEFAULT_STEPS, RolloutSettings, SourceSettings
@@ -285,6 +286,19 @@ async def test_drops_of_the_proxies_count_from_the_first_look_on(store: Store, d
             await evidence_sql.count_drops(conn, {"http://a": total}, NOW + dt.timedelta(minutes=at))
         assert await evidence_sql.dropped(conn, NOW) == 50
         assert await evidence_sql.dropped(conn, NOW + dt.timedelta(minutes=3)) == 20
+
+
+async def test_plan_reads_the_traffic_that_was_seen(store: Store, database: str) -> None:
+    wrong, broken = response({"score": "2"}), response({}, status=500)
+    batch = [compared(f"x{number}", by=Side.LEGACY, at=NOW + dt.timedelta(seconds=number)) for number in range(90)]
+    await store.add([*batch, compared("w", candidate=wrong), compared("b", candidate=broken)])
+    hours = (dt.datetime.now(dt.UTC) - NOW).total_seconds() / 3600 + 1
+    async with store.connection() as conn:
+        traffic = await seen_traffic(conn, settings_for(database), ("v2_score", "allow_list"), hours=hours)
+    assert traffic.per_s == {"v2_score": pytest.approx(92 / hours / 3600), "allow_list": 0.0}
+    assert traffic.mismatch_rate == pytest.approx(1 / 91)
+    assert traffic.error_rates == (pytest.approx(1 / 92), 0.0001)
+    assert traffic.latency_ratio == 1.0
 
 
 async def test_unavailable_pages_are_named_and_leave_figures_unknown(database: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import asyncpg
 import pytest
 from aiohttp import ClientSession
 
@@ -10,9 +11,14 @@ from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
 from proxy.rollout.accounting import total
-from tests.support.mirror_lab import WRITTEN, checksums, mirror_lab
+from tests.support.mirror_lab import FAILS_AFTER_S, WRITTEN, checksums, mirror_lab
 from tests.support.mirroring import clean_up_job, mirroring, outcomes, send_requests, settled
 from tests.support.scraping import free_port, until
+
+SELECT_FIRST_RUN = """
+SELECT mirrored_status, mirrored_us, (SELECT array_agg(kind ORDER BY kind) FROM shadow.step_hit) AS kinds
+FROM shadow.comparison WHERE exchange_id = $1
+"""
 
 
 def options(driver: Driver) -> tuple[CaptureSettings, RunnerSettings]:
@@ -62,3 +68,22 @@ class OnceOnly(dict[str, str]):
 
     def get(self, key: str, default: str = "") -> str:  # type: ignore[override]
         return self.pop(key, default)
+
+
+async def test_second_run_hides_neither_status_nor_time_of_the_first(postgres_dsn: str, tmp_path: Path) -> None:
+    """The candidate fails once after a while, and is right when it runs again."""
+    capture, runner = options(Driver.STREAM)
+    async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
+        async with mirroring(made):
+            made.services[Side.CANDIDATE, "shadow"].faults = OnceOnly()
+            request_id = await made.serve(session, Side.LEGACY, made.addresses[3], fault="fails_slowly")
+            await until(runner.port, lambda s: settled(s, 1))
+        found = await outcomes(made)
+        conn = await asyncpg.connect(made.store_dsn)
+        row = await conn.fetchrow(SELECT_FIRST_RUN, request_id)
+        await conn.close()
+        assert found[request_id][0] == "transient"
+        assert row
+        assert row["mirrored_status"] == 500
+        assert row["mirrored_us"] >= FAILS_AFTER_S * 1e6
+        assert row["kinds"] == ["candidate_error", "candidate_transient"]

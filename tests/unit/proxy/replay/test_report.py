@@ -1,5 +1,7 @@
 """The report, and the rules by which a replay fails."""
 
+import random
+
 import msgspec
 import pytest
 
@@ -8,17 +10,20 @@ from proxy.recordings.model import RecordedExchange
 from proxy.replay.errors import OptionError
 from proxy.replay.report import (
     FindingReport,
+    LatencyReport,
     ReplayFacts,
     ReplayReport,
+    SideReport,
     Verdicts,
     build_report,
     figure_of,
+    latency_report,
     parse_fail_rules,
     render_json,
     render_text,
 )
 from proxy.replay.report_diff import differing_members
-from proxy.replay.tally import Tally
+from proxy.replay.tally import LatencyHistogram, Tally
 
 MS = 1_000_000
 OK = Response(200, (), b"")
@@ -26,12 +31,17 @@ FACTS = ReplayFacts("capture", "both", "2026-01-01T00:00:00+00:00", 2.0, True, "
 
 
 def tally(
-    *, candidate_ms: int = 10, legacy_ms: int = 20, recorded_ms: int = 5, sides: str = "candidate legacy"
+    *,
+    candidate_ms: int = 10,
+    legacy_ms: int = 20,
+    recorded_ms: int = 5,
+    sides: str = "candidate legacy",
+    count: int = 4,
 ) -> Tally:
     made = Tally()
     times = {"candidate": candidate_ms, "legacy": legacy_ms}
     for side in sides.split():
-        for _ in range(4):
+        for _ in range(count):
             item = RecordedExchange(Request("GET", "/", (), b""), OK, duration_ns=recorded_ms * MS, route="score")
             made.add(side, item, OK, wait_ns=MS, service_ns=times[side] * MS)
     return made
@@ -39,6 +49,12 @@ def tally(
 
 def report(made: Tally | None = None, **facts: object) -> ReplayReport:
     return build_report(made or tally(), msgspec.structs.replace(FACTS, **facts))
+
+
+def value_of(result: ReplayReport, name: str) -> float:
+    figure = figure_of(result, name)
+    assert figure
+    return figure.value
 
 
 def broken(rules: str, result: ReplayReport) -> list[str]:
@@ -52,17 +68,59 @@ def test_latency_includes_the_wait_and_service_does_not() -> None:
 
 
 def test_ratio_is_candidate_over_legacy() -> None:
-    assert figure_of(report(), "p95-ratio") == pytest.approx(0.5, rel=0.01)
+    assert value_of(report(), "p95-ratio") == pytest.approx(0.5, rel=0.01)
 
 
 def test_ratio_of_one_side_is_over_the_recorded_times() -> None:
-    assert figure_of(report(tally(sides="candidate")), "p95-ratio") == pytest.approx(2, rel=0.01)
+    assert value_of(report(tally(sides="candidate")), "p95-ratio") == pytest.approx(2, rel=0.01)
 
 
-def test_mismatch_rate_violates_its_rule_only_above_the_limit() -> None:
-    result = report(verdicts={"a": Verdicts(compared=5, mismatch=1), "b": Verdicts(compared=5)})
-    assert broken("mismatch-rate>0.1", result) == []
-    assert broken("mismatch-rate>0.09", result) == ["mismatch-rate is 0.1 > 0.09"]
+def test_rule_is_violated_only_when_all_of_the_interval_is_beyond_the_limit() -> None:
+    result = report(verdicts={"a": Verdicts(compared=1_000, mismatch=30), "b": Verdicts(compared=1_000)})
+    assert broken("mismatch-rate>0.014", result) == []
+    assert broken("mismatch-rate>0.005", result) == ["mismatch-rate is 0.015 (0.00696 to 0.0276) > 0.005"]
+    assert [rule.doubt(result) is not None for rule in parse_fail_rules("mismatch-rate>0.014,mismatch-rate>0.02")] == [
+        True,
+        False,
+    ]
+
+
+def aa_report(base: ReplayReport, source: random.Random, count: int) -> ReplayReport:
+    """Return the report of a replay to two sides with the same law."""
+    sides: dict[str, SideReport] = {}
+    for side, counted in base.sides.items():
+        histogram = LatencyHistogram()
+        for _ in range(count):
+            histogram.add(int(20 * MS * source.lognormvariate(0, 0.4)))
+        sides[side] = msgspec.structs.replace(counted, service=latency_report(histogram))
+    verdicts = Verdicts(compared=count, mismatch=source.random() < count * 1e-4)
+    return msgspec.structs.replace(base, sides=sides, verdicts=verdicts)
+
+
+def test_equal_sides_seldom_fail_the_thresholds_of_the_guide() -> None:
+    """By their points alone half of these replays fail."""
+    source, base = random.Random(4), report()
+    runs = [aa_report(base, source, 276) for _ in range(30)]
+    assert sum(bool(broken("mismatch-rate>0.001,p95-ratio>1.0", run)) for run in runs) <= 1
+    points = [value_of(run, "p95-ratio") for run in runs]
+    assert sum(value > 1 for value in points) > 6
+
+
+def test_slow_side_fails() -> None:
+    assert broken("p95-ratio>1.0", report(tally(candidate_ms=40, count=500)))
+
+
+@pytest.mark.parametrize(("count", "shown"), [(276, False), (9_999, False), (10_000, True)])
+def test_quantile_is_printed_only_with_ten_latencies_beyond_it(count: int, shown: bool) -> None:
+    latency = LatencyReport(count, 1.0, {"0.999": 5.0, "1": 7.0})
+    assert (latency.shown("0.999") is not None) is shown
+    assert latency.shown("1") == 7.0
+
+
+def test_interval_of_a_quantile_has_no_upper_end_without_latencies_beyond_it() -> None:
+    few = report(tally(count=276)).sides["candidate"].latency
+    assert few.intervals_ms["0.999"][1] is None
+    assert few.intervals_ms["0.5"][1] is not None
 
 
 def test_rule_without_data_is_violated() -> None:
@@ -73,7 +131,7 @@ def test_requests_without_response_and_server_errors_are_errors() -> None:
     made = tally()
     for outcome in (Failed(FailureCause.TIMEOUT, ""), Response(503, (), b"")):
         made.add("legacy", RecordedExchange(Request("GET", "/", (), b"")), outcome, wait_ns=0, service_ns=MS)
-    assert figure_of(report(made), "error-rate") == 0.2
+    assert value_of(report(made), "error-rate") == 0.2
 
 
 @pytest.mark.parametrize("rules", ["mismatch-rate", "speed>1", "p42-ms>1", "p95-ratio>fast", "p95>1"])
