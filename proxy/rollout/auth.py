@@ -10,6 +10,7 @@ token always works, from the same address too: an attacker who guesses tokens mu
 
 import hmac
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 WINDOW_S: Final = 60.0
 ADDRESSES_MAX: Final = 1_000
 LEEWAY_S: Final = 30.0
+READ_S: Final = 0.1
+START_S: Final = 5.0
 ACTOR_MAX: Final = 200
 _PUBLIC_ALGORITHMS: Final = ("RS256", "PS256", "ES256", "EdDSA")
 
@@ -210,12 +213,17 @@ class Authorizer:
 
 
 class _JwksFile:
-    """The public keys of a JWKS file; read again when the file has changed."""
+    """The public keys of a JWKS file; read again when the file has changed.
+
+    A thread reads. A disk that hangs delays one request by READ_S, and the others not at all: the keys that are known stay.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read_ns = -1
         self._keys: dict[str | None, Any] = {}
+        self._error: Exception | None = None
+        self._reader = self._start_reading(START_S)
 
     def key_of(self, token: str) -> Any:
         """Return the key with the id in the token's header (`kid`).
@@ -224,15 +232,32 @@ class _JwksFile:
             jwt.PyJWTError: there is no such key.
             OSError: the file cannot be read.
         """
-        changed_ns = self._path.stat().st_mtime_ns
-        if changed_ns != self._read_ns:
-            key_set = jwt.PyJWKSet.from_json(self._path.read_text())
-            self._keys = {key.key_id: key.key for key in key_set.keys}
-            self._read_ns = changed_ns
+        if not self._reader.is_alive():
+            self._reader = self._start_reading(READ_S)
+        if self._error is not None:
+            raise self._error
         identity = jwt.get_unverified_header(token).get("kid")
         if identity not in self._keys:
             raise jwt.InvalidKeyError("no key has this id")
         return self._keys[identity]
+
+    def _start_reading(self, wait_s: float) -> threading.Thread:
+        reader = threading.Thread(target=self._read, name="jwks-reader", daemon=True)
+        reader.start()
+        reader.join(wait_s)
+        return reader
+
+    def _read(self) -> None:
+        """Read the file if it has changed. The outermost function of its thread."""
+        try:
+            changed_ns = self._path.stat().st_mtime_ns
+            if changed_ns != self._read_ns:
+                key_set = jwt.PyJWKSet.from_json(self._path.read_text())
+                self._keys = {key.key_id: key.key for key in key_set.keys}
+                self._read_ns = changed_ns
+            self._error = None
+        except Exception as error:  # noqa: BLE001 (for the request that needs the key)
+            self._error = error
 
 
 def _equal(given: str, expected: str) -> bool:

@@ -3,6 +3,7 @@
 import functools
 import hmac
 import json
+import os
 import time
 from base64 import urlsafe_b64encode
 from pathlib import Path
@@ -126,11 +127,28 @@ def test_changed_key_file_is_read_again(tmp_path: Path) -> None:
         == "ann"
     )
     path.write_text(key_set(new, "new-key"))
+    token = signed(key=new, algorithm="EdDSA", kid="new-key")
+    # (a thread reads, and on a busy machine a request does not wait for its end)
+    assert any(authorizer.recognizes(token) for _ in range(1_000))
     assert (
         authorizer.authorize(Credentials(signed(key=new, algorithm="EdDSA", kid="new-key"), ""), Permission.OPERATE)
         == "ann"
     )
     assert status(authorizer, signed(key=old, algorithm="EdDSA", kid="old"), Permission.OPERATE) == 401
+
+
+def test_key_file_that_hangs_delays_no_second_request(tmp_path: Path) -> None:
+    path = tmp_path / "jwks.json"
+    key = Ed25519PrivateKey.generate()
+    path.write_text(key_set(key, "k"))
+    authorizer = authorizer_of(AccessSettings(jwks_file=str(path)))
+    token = signed(key=key, algorithm="EdDSA", kid="k")
+    assert authorizer.recognizes(token)
+    path.unlink()
+    # (reading a pipe that has no writer waits, as a network share that is gone does)
+    os.mkfifo(path)
+    assert [authorizer.recognizes(token) for _ in range(3)] == [True] * 3
+    path.write_text("{}")
 
 
 def test_public_key_is_not_accepted_as_shared_secret(tmp_path: Path) -> None:
