@@ -164,7 +164,7 @@ class _Cause:
 
 @dataclass(slots=True)
 class _LeftOver:
-    """What the causes of a round leave: the sets of each rest, the causes made of rests, and the causes that each token comes with."""
+    """The remainder of a round of causes: the sets of each rest, the causes made of rests, and the causes that each token comes with."""
 
     rests: Mapping[int, Sequence[int]]
     created: list[_Cause] = field(default_factory=list[_Cause])

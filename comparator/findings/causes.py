@@ -68,7 +68,7 @@ class ShownToken(msgspec.Struct, frozen=True):
 
 
 class CauseBody(msgspec.Struct, frozen=True):
-    """What a cause shows: `title` is the most telling token, `always` and `sometimes` begin with the most telling."""
+    """The places that a cause shows: `title` is the most telling token, `always` and `sometimes` begin with the most telling."""
 
     title: Token
     always: tuple[ShownToken, ...]

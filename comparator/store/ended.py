@@ -1,4 +1,4 @@
-"""Which exchanges ended, and how, by the numbers that their writers gave them: written in the transaction of the verdicts.
+"""Note the exchanges that ended, by the numbers that their writers gave them, in the transaction of their verdicts.
 
 A number ends once: an exchange that is read again after a restart keeps its first outcome here, as it does in the comparisons.
 """

@@ -9,7 +9,8 @@ imports a concrete reader or writer; `shadow journal` and `proxy.recordings.jour
 
 The driver of today, segment files: `segment_writer` with its `queue`, `batch` and `fast_encoder`; `segment_reader`; `segments`
 (files, frames, offsets), `format` (bytes, pure), `retention`. Of any driver: `served_exchange` (what is appended), `redaction`
-(secrets, pure) and `keys`.
+(secrets, pure) and `keys`. `offer_mark` keeps how many exchanges a writer was offered in memory that outlives it, and `reconciliation`
+(pure) holds the numbers of writers, runner and store against each other.
 
 An exchange's way to the disk: `append_served` puts it on the queue; 32 of them are encoded by `fast_encoder` and compressed on the
 event loop, and the thread writes them as a frame. An exchange out of the ordinary (a token in a body, another text than ASCII) is

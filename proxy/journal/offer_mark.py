@@ -43,7 +43,7 @@ class OfferMark:
 
     @classmethod
     def open(cls, folder: Path, folder_id: str, *, directory: Path = SHARED_MEMORY) -> "OfferMark":
-        """Open the mark of a writer's folder; one that nobody can keep where there is no shared memory."""
+        """Open the mark of a writer's folder. Where there is no shared memory it ends with the process."""
         try:
             shared = _map(_path(folder, directory))
         except OSError:

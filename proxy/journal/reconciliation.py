@@ -36,7 +36,7 @@ class WriterState:
 
 @dataclass(frozen=True, slots=True)
 class RunnerState:
-    """What a runner has read.
+    """The exchanges that a runner has read.
 
     Attributes:
         read: number of the last exchange that it read, by writer.

@@ -427,7 +427,7 @@ def _exchanges_document(state: RunnerState) -> Mapping[str, object]:
 
 
 Upkeep: TypeAlias = Mapping[str, Callable[[], Coroutine[object, object, None]]]
-"""What runs beside the runner, by name; each ends only when it is cancelled, or has nothing to do."""
+"""The tasks beside the runner, by name; each ends only when it is cancelled, or has nothing to do."""
 
 
 async def _surviving(name: str, start: Callable[[], Coroutine[object, object, None]], metrics: RunnerMetrics) -> None:
