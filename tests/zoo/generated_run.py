@@ -65,11 +65,14 @@ class Expected:
         tables: tables whose rows differ between the sides afterwards.
         truncated: tables that one side alone has truncated.
         failed: the served and the mirrored transaction fail at their end.
+        emptied: the mirrored side truncates a table. What was in it cannot be put back for a second run, so that a mismatch stays
+            unconfirmed.
     """
 
     tables: frozenset[str]
     truncated: frozenset[str]
     failed: tuple[bool, bool]
+    emptied: bool
 
     @property
     def match(self) -> bool:
@@ -90,7 +93,7 @@ class Control:
         mirrored = await self._attempt((*step.statements, *step.deviation), before, keep=False)
         served = await self._attempt(step.statements, before, keep=True)
         differing = frozenset(table for table in served[0] if served[0][table] != mirrored[0][table])
-        return Expected(differing, served[1] ^ mirrored[1], (served[2], mirrored[2]))
+        return Expected(differing, served[1] ^ mirrored[1], (served[2], mirrored[2]), bool(mirrored[1]))
 
     async def contents(self, conn: asyncpg.Connection) -> Contents:
         """Return the rows of each table as values that do not depend on ids which the database made."""
@@ -170,8 +173,9 @@ def judge(expected: Expected, outcome: Outcome | None) -> str:
         return (
             "" if outcome.verdict == "match" else f"equal sides: {outcome.verdict} {outcome.kinds} at {outcome.places}"
         )
-    if (outcome.verdict, outcome.confirmed) != ("mismatch", True):
-        return f"sides that differ in {sorted(expected.tables | expected.truncated)}: {outcome.verdict}"
+    if outcome.verdict != "mismatch" or not (outcome.confirmed or expected.emptied):
+        differing = sorted(expected.tables | expected.truncated)
+        return f"sides that differ in {differing}: {outcome.verdict}, confirmed {outcome.confirmed}"
     if expected.failed[0] != expected.failed[1]:
         return ""
     allowed = expected.tables | expected.truncated
@@ -238,7 +242,8 @@ async def _worked(lab: ZooLab, control: str, generated: Sequence[GeneratedSchema
         problem = judge(expected[request_id], results.get(request_id))
         if problem:
             lab.problems.append(Problem(shape.name, f"served by {visit.side}: {problem}\n{work}"))
-    lab.problems += lab.anomalies(samples, warnings)
+    emptied = any(one.emptied and one.truncated for one in expected.values())
+    lab.problems += lab.anomalies(samples, warnings, emptied=emptied)
     return lab.problems
 
 
