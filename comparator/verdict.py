@@ -317,21 +317,25 @@ def _verdict(
 def confirm(first: Comparison, second: Comparison) -> Comparison:
     """Decide by a second run of the mirrored side whether a mismatch reproduces.
 
+    A second run refutes only what it could see: one whose rows were not compared says nothing of a row that differed.
+
     Returns:
-        The first comparison: confirmed if at least one of its differences occurred again; as `transient` if none did, also if the
-        second run differed elsewhere; unchanged if the second run failed or left out the tables that differ, or the first was not a
-        mismatch.
+        The first comparison: confirmed if at least one of its differences occurred again; as `transient` if the second run could see
+        all of them and none occurred, also if it differed elsewhere; unchanged otherwise, and if the first was not a mismatch.
     """
     if first.verdict is not Verdict.MISMATCH or second.verdict is Verdict.FAILED:
         return first
-    if all(difference.table in second.left_out for difference in first.differences):
-        return first
-    if second.verdict is not Verdict.MISMATCH:
-        return replace(first, verdict=Verdict.TRANSIENT, confirmed=False)
     again = {_identity(d) for d in second.differences}
     if any(_identity(d) in again for d in first.differences):
         return replace(first, confirmed=True)
+    if not all(_could_see(second, difference) for difference in first.differences):
+        return first
     return replace(first, verdict=Verdict.TRANSIENT, confirmed=False)
+
+
+def _could_see(comparison: Comparison, difference: Difference) -> bool:
+    """Return whether a comparison would have this difference, if it were there."""
+    return not difference.table or (comparison.effects_compared and difference.table not in comparison.left_out)
 
 
 def _identity(difference: Difference) -> tuple[str, str, str]:

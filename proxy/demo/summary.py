@@ -164,7 +164,7 @@ def causes_table(found: CauseList, findings: int) -> Table | str:
     if not found.causes:
         return "[green]no mismatch[/]"
     table = Table(
-        title=f"causes: {len(found.causes)}, of {found.mismatches} mismatching exchanges and {findings} findings",
+        title=f"causes: {len(found.causes)}, of {found.mismatches} mismatching exchanges and {findings} finding{'' if findings == 1 else 's'}",
         title_justify="left",
         expand=True,
     )

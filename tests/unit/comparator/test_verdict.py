@@ -5,6 +5,7 @@ import datetime as dt
 import gzip
 import json
 import zlib
+from dataclasses import replace
 
 import pytest
 import zstandard
@@ -15,7 +16,7 @@ from comparator.exchanges.model import Effects, EffectsOutcome, Failed, FailureC
 from comparator.responses.json_diff import DIFFERENCES_MAX
 from comparator.settings import CompareSettings, HeaderRules, RuleSettings
 from comparator.store.comparison_detail import detail_of
-from comparator.verdict import Comparator, Comparison, Verdict, VerdictCause
+from comparator.verdict import Comparator, Comparison, Verdict, VerdictCause, confirm
 from tests.support.comparison_faults import (
     EFFECT_FAULTS,
     EQUIVALENT_FORMS,
@@ -28,7 +29,7 @@ from tests.support.comparison_faults import (
     score_rows,
     with_fault,
 )
-from tests.support.comparisons import JSON_TYPE, NOW, body_of, mirrored, response, served
+from tests.support.comparisons import JSON_TYPE, NOW, body_of, effects, insert, mirrored, response, served
 from tests.support.schemas import LEGACY_SCHEMAS
 
 COMPARATOR = Comparator(legacy_settings())
@@ -295,3 +296,22 @@ def test_faults_do_not_change_the_original() -> None:
     with_fault(truth, RESPONSE_FAULTS[0])
     assert truth == before
     assert NOW.tzinfo is dt.UTC
+
+
+@pytest.mark.parametrize("outcome", [o for o in EffectsOutcome if o is not EffectsOutcome.ATTRIBUTED])
+def test_second_run_whose_rows_were_not_compared_refutes_no_row_difference(outcome: EffectsOutcome) -> None:
+    a, b = served(response({}), effects(insert("audit", id=1, what="x"))), mirrored(response({}))
+    unsure = replace(b, effects=replace(b.effects, outcome=outcome))
+    comparator = Comparator(CompareSettings())
+    first, second = comparator.compare("r", a, b, now=NOW), comparator.compare("r", a, unsure, now=NOW)
+    assert (first.verdict, second.verdict) == (Verdict.MISMATCH, Verdict.MATCH)
+    assert confirm(first, second) is first
+
+
+def test_second_run_whose_rows_were_not_compared_refutes_a_difference_of_responses() -> None:
+    a, b = served(response({"a": 1})), mirrored(response({"a": 2}))
+    equal = mirrored(response({"a": 1}))
+    unsure = replace(equal, effects=replace(equal.effects, outcome=EffectsOutcome.OVERLAPPED))
+    comparator = Comparator(CompareSettings())
+    first, second = comparator.compare("r", a, b, now=NOW), comparator.compare("r", a, unsure, now=NOW)
+    assert confirm(first, second).verdict is Verdict.TRANSIENT

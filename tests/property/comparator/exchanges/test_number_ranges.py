@@ -1,5 +1,7 @@
 """comparator.exchanges.number_ranges: sets of numbers behave as sets do."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +26,7 @@ def test_operations_are_those_of_sets(left: set[int], right: set[int]) -> None:
 @given(NUMBERS)
 def test_ranges_are_as_few_as_possible(numbers: set[int]) -> None:
     ranges = list(NumberRanges.each(numbers))
-    assert all(last + 1 < following for (_, last), (following, _) in zip(ranges, ranges[1:], strict=False))
+    assert all(last + 1 < following for (_, last), (following, _) in itertools.pairwise(ranges))
     assert NumberRanges(ranges) == NumberRanges.each(numbers)
 
 

@@ -25,7 +25,9 @@ class Scheduling(RuleBasedStateMachine):
         keys=keys, lsn=st.integers(0, 20), reserved=st.booleans(), barrier=st.sampled_from([False, False, False, True])
     )
     def add(self, keys: frozenset[int], lsn: int, reserved: bool, barrier: bool) -> None:
-        self.scheduler.add(self.next, keys=keys, position=(lsn, self.next, self.next), reserved=reserved, barrier=barrier)
+        self.scheduler.add(
+            self.next, keys=keys, position=(lsn, self.next, self.next), reserved=reserved, barrier=barrier
+        )
         if barrier:
             self.barriers.add(self.next)
         self.scheduled[self.next] = (keys, (lsn, self.next))
