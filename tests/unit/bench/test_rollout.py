@@ -26,7 +26,7 @@ def simulated(scenario: Scenario, *, hours: float, runs: int = 40, per_s: float 
 
 @pytest.mark.parametrize("scenario", GOOD, ids=lambda one: one.name)
 def test_good_candidate_is_not_rolled_back_whatever_the_traffic(scenario: Scenario) -> None:
-    ended = simulated(scenario, hours=3.0)
+    ended = simulated(scenario, hours=1.5)
     assert not (ended.state == ROLLED_BACK).any()
 
 
