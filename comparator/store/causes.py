@@ -418,6 +418,10 @@ FROM shadow.cause_set JOIN (
 ) AS total USING (set_id)
 GROUP BY cause_set.cause_id
 """
+COUNT_EXCHANGES_OF = """
+SELECT coalesce(sum(total.count), 0)::bigint
+FROM shadow.cause_set JOIN shadow.finding_set_total AS total USING (set_id) WHERE cause_set.cause_id = $1
+"""
 COUNT_MISMATCHES = """
 SELECT
     coalesce(sum(total.count), 0)::bigint AS mismatches,
@@ -441,7 +445,6 @@ async def exchanges_by_cause(
 async def causes(
     conn: Connection,
     *,
-    identity: str = "",
     route: str = "",
     states: Sequence[FindingState] = (),
     since: dt.date | None = None,
@@ -453,7 +456,6 @@ async def causes(
 
     Args:
         conn: a connection.
-        identity: id of the only cause to return; "" for all.
         route: a route on which they show; "" for any.
         states: their states; all if empty.
         since: first day whose exchanges are counted; None for all that are kept.
@@ -463,7 +465,7 @@ async def causes(
     """
     counts = await exchanges_by_cause(conn, since=since, until=until)
     rows: list[CauseRow] = []
-    for record in await conn.fetch(SELECT_CAUSES, identity, route, [str(state) for state in states]):
+    for record in await conn.fetch(SELECT_CAUSES, "", route, [str(state) for state in states]):
         count = counts.get(record["id"], 0)
         if count or all_causes:
             rows.append(_row(record, count))
@@ -500,8 +502,11 @@ async def cause(conn: Connection, identity: str) -> CauseRow:
         UnknownCauseError: no cause has this id.
     """
     held = await _heir_of(conn, identity)
-    found = await causes(conn, identity=held, all_causes=True)
-    return await _with_releases(conn, found.causes[0])
+    record = await conn.fetchrow(SELECT_CAUSES, held, "", [])
+    if record is None:
+        raise UnknownCauseError(f"no cause {identity!r}; `shadow causes list` shows them")
+    count: int = await conn.fetchval(COUNT_EXCHANGES_OF, held)
+    return await _with_releases(conn, _row(record, count))
 
 
 SELECT_RELEASES_AFTER = """
