@@ -32,7 +32,6 @@ class Kind(StrEnum):
         EXTRA_ROW: a row that only the mirrored side left behind.
         COLUMN: another value of a column.
         LATE: a row that one side committed after its response and the other before.
-        UNDESCRIBED: different rows in a table without a description in `compare.tables`.
         TRUNCATED_TABLE: a TRUNCATE that only one side ran.
     """
 
@@ -52,7 +51,6 @@ class Kind(StrEnum):
     EXTRA_ROW = "extra_row"
     COLUMN = "column"
     LATE = "late"
-    UNDESCRIBED = "undescribed"
     TRUNCATED_TABLE = "truncated_table"
 
 

@@ -68,7 +68,6 @@ _BROKEN: Final = frozenset(
         Kind.BODY,
         Kind.INVALID_BODY,
         Kind.TRUNCATED_TABLE,
-        Kind.UNDESCRIBED,
     }
 )
 
@@ -112,7 +111,6 @@ _WORDS: Final = {
     Kind.MISSING_ROW: "row missing in the candidate",
     Kind.EXTRA_ROW: "row missing in the legacy",
     Kind.ORDER: "other order",
-    Kind.UNDESCRIBED: "other rows, and no description in compare.tables",
 }
 
 
@@ -242,9 +240,7 @@ def _looks_like_data(name: str) -> bool:
     return name.isdigit() or (len(name) >= 16 and digits >= 4) or name.startswith(("0x", "v0:", "did:"))
 
 
-_SHAPELESS: Final = frozenset(
-    {Kind.MISSING_ROW, Kind.EXTRA_ROW, Kind.ORDER, Kind.TOO_LARGE, Kind.UNDESCRIBED, Kind.TRUNCATED_TABLE}
-)
+_SHAPELESS: Final = frozenset({Kind.MISSING_ROW, Kind.EXTRA_ROW, Kind.ORDER, Kind.TOO_LARGE, Kind.TRUNCATED_TABLE})
 
 
 def shape_of(difference: Difference) -> str:

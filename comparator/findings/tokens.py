@@ -62,7 +62,7 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True):
         return change_in_words(self.kind, self.shape)
 
 
-_ROW_KINDS: Final = frozenset({Kind.MISSING_ROW, Kind.EXTRA_ROW, Kind.LATE, Kind.UNDESCRIBED, Kind.TRUNCATED_TABLE})
+_ROW_KINDS: Final = frozenset({Kind.MISSING_ROW, Kind.EXTRA_ROW, Kind.LATE, Kind.TRUNCATED_TABLE})
 HIDING_ROWS: Final = _ROW_KINDS - {Kind.LATE}
 """Kinds of a row of which no column can be compared."""
 WHOLE_BODY: Final = frozenset({Kind.BODY, Kind.INVALID_BODY, Kind.TRUNCATED, Kind.TOO_LARGE})

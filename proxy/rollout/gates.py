@@ -35,9 +35,7 @@ from proxy.rollout.alpha_spending import StepAlpha
 from proxy.rollout.evidence import Evidence, Hits, RouteEvidence, SuspectFinding
 from proxy.rollout.latency_blocks import LatencyComparison, values_of
 
-EFFECT_KINDS: Final = frozenset(
-    {Kind.MISSING_ROW, Kind.EXTRA_ROW, Kind.COLUMN, Kind.LATE, Kind.UNDESCRIBED, Kind.TRUNCATED_TABLE}
-)
+EFFECT_KINDS: Final = frozenset({Kind.MISSING_ROW, Kind.EXTRA_ROW, Kind.COLUMN, Kind.LATE, Kind.TRUNCATED_TABLE})
 """Kinds of findings about committed rows."""
 
 

@@ -4,7 +4,6 @@ import re
 
 import yaml
 
-from comparator.exchanges.difference import Kind
 from dashboards import alert_rules
 from dashboards import metric_catalog as metrics
 from dashboards.generated_files import ACTION_LABEL, alert_rules_file
@@ -53,8 +52,8 @@ def test_alert_without_action_has_no_action_label() -> None:
     assert ACTION_LABEL not in labels["ShadowRunnerLag"]
 
 
-def test_row_kinds_equal_those_of_the_gates_without_undescribed_tables() -> None:
-    assert set(alert_rules.ROW_KINDS.split("|")) == EFFECT_KINDS - {Kind.UNDESCRIBED}
+def test_row_kinds_equal_those_of_the_gates() -> None:
+    assert set(alert_rules.ROW_KINDS.split("|")) == EFFECT_KINDS
 
 
 def test_every_alert_with_an_action_is_a_page() -> None:
