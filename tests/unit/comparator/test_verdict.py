@@ -308,6 +308,16 @@ def test_second_run_whose_rows_were_not_compared_refutes_no_row_difference(outco
     assert confirm(first, second) is first
 
 
+def test_second_run_with_another_status_refutes_no_row_difference() -> None:
+    row = insert("audit", id=1, what="x")
+    a, b = served(response({}), effects(row)), mirrored(response({}), effects(insert("audit", id=2, what="y")))
+    failing = mirrored(response({}, status=500))
+    comparator = Comparator(CompareSettings())
+    first, second = comparator.compare("r", a, b, now=NOW), comparator.compare("r", a, failing, now=NOW)
+    assert first.verdict is Verdict.MISMATCH
+    assert confirm(first, second) is first
+
+
 def test_second_run_whose_rows_were_not_compared_refutes_a_difference_of_responses() -> None:
     a, b = served(response({"a": 1})), mirrored(response({"a": 2}))
     equal = mirrored(response({"a": 1}))
