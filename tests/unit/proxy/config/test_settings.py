@@ -24,11 +24,15 @@ def test_the_repositorys_own_configuration_is_valid() -> None:
 OWN = ("backends", "routes", "compare")
 """Sections of the repository's configuration that describe the Passport API."""
 
+OWN_FIELDS = {"post_response_wait_ms"}
+"""Fields that it sets for the Passport API, which writes its analytics after the response."""
+
 
 @pytest.mark.parametrize("section", [name for name in Settings.__struct_fields__ if name not in OWN])
 def test_the_repositorys_own_configuration_shows_the_defaults(section: str) -> None:
-    settings = load((ROOT / "config.yaml").read_text(), {})
-    assert getattr(settings, section) == getattr(Settings(), section)
+    own, default = getattr(load((ROOT / "config.yaml").read_text(), {}), section), getattr(Settings(), section)
+    differing = {name for name in own.__struct_fields__ if getattr(own, name) != getattr(default, name)}
+    assert differing <= OWN_FIELDS
 
 
 @pytest.mark.parametrize("section", Settings.__struct_fields__)
