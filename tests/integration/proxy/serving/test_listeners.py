@@ -101,6 +101,7 @@ async def test_backend_can_be_reached_and_checked_over_a_unix_socket(tmp_path: P
         live = {
             "url": "http://service.example/base",
             "socket": path,
+            "host": "backend",
             "health_check": {"path": "/health", "interval_s": 0.02},
         }
         async with proxy_lab(tmp_path, backends={"candidate": {"live": live}}) as it:
