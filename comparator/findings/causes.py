@@ -321,7 +321,7 @@ def _exemplar(members: Sequence[FindingSet], causes_of: Mapping[str, int]) -> st
 
 @dataclass(frozen=True, slots=True)
 class CauseChange:
-    """How often a cause occurred on two sides of a comparison: two days, or two runs."""
+    """The exchanges of a cause on two sides of a comparison: two days, or two runs."""
 
     id: str
     title: str

@@ -18,7 +18,7 @@ from comparator.findings.clustering import Signature, change_in_words
 
 
 class Level(IntEnum):
-    """How far a token lies from the fault: a missing row makes columns and fields differ, never the other way round.
+    """The distance of a token from the fault: a missing row makes columns and fields differ, never the other way round.
 
     Attributes:
         STATUS: a response of another status class: nothing else of the exchange can be compared.

@@ -43,7 +43,7 @@ _decode: Final = msgspec.msgpack.Decoder(CauseBody).decode
 
 @dataclass(frozen=True, slots=True)
 class StoredEvidence:
-    """How many exchanges and sets there are, how many of them have no cause, and what the last solution was made from."""
+    """The numbers of exchanges and sets, of those without a cause, and of those that the last solution was made from."""
 
     exchanges: int
     sets: int
