@@ -25,6 +25,8 @@ HERE = Path(__file__).parent
 ENVIRONMENTS = ROOT / "var" / "third_party"
 CONFIG = HERE / "kinto_config.yaml"
 SIDES = ("legacy", "candidate")
+LOST_PRINCIPAL = "basicauth:lost"
+"""The principal of which the shadow instances lose a permission."""
 INI = """
 [app:main]
 use = egg:kinto
@@ -166,7 +168,11 @@ def _kinto(folder: Path, side: str, role: str, port: int) -> ChildPlan:
     return ChildPlan(
         f"kinto-{side}-{role}",
         (*kinto(side, "python"), str(HERE / "serve_kinto.py"), str(folder / f"{role}.ini"), str(port)),
-        {"PGAPPNAME": f"kinto-{side}", "SHADOW_TAG": "1" if side == "candidate" else "", "PYTHONWARNINGS": "ignore"},
+        {
+            "SHADOW_TAG": "1" if side == "candidate" else "",
+            "SHADOW_LOSE": LOST_PRINCIPAL if role == "shadow" else "",
+            "PYTHONWARNINGS": "ignore",
+        },
         f"http://127.0.0.1:{port}/v1/__lbheartbeat__",
         "read the log; `make third-party` sets up Kinto's environments",
     )

@@ -1,7 +1,8 @@
 """Serve one Kinto: `python serve_kinto.py KINTO.INI PORT`. Run by the interpreter of Kinto's own environment, so it imports nothing else.
 
 With SHADOW_TAG=1 each transaction that writes names its request, as `runner.tagged_sides` asks for: the request's X-Request-Id goes
-into a logical-decoding message in front of the first statement that writes.
+into a logical-decoding message in front of each statement that writes. With SHADOW_LOSE=PRINCIPAL it loses what that principal may do
+with the bucket `lost`: the defect that is to be found.
 """
 
 # pyright: reportMissingImports=false
@@ -19,6 +20,7 @@ from sqlalchemy.engine import Engine
 
 WRITES = re.compile(r"\b(INSERT|UPDATE|DELETE|TRUNCATE)\b", re.IGNORECASE)
 NAME_REQUEST = "SELECT pg_logical_emit_message(true, 'shadow.request', %s)"
+LOSE = "DELETE FROM access_control_entries WHERE object_id = '/buckets/lost' AND principal = %s"
 
 Wsgi = Callable[[dict, Callable], Iterable[bytes]]
 
@@ -41,6 +43,12 @@ def name_request(_conn: object, cursor, statement: str, *_: object) -> None:
         cursor.execute(NAME_REQUEST, (request.id,))
 
 
+def lose_permission(_conn: object, cursor, statement: str, *_: object) -> None:
+    """Take back one permission right after it was given."""
+    if "INSERT INTO access_control_entries" in statement:
+        cursor.execute(LOSE, (os.environ["SHADOW_LOSE"],))
+
+
 def main() -> None:
     """Serve until the process is ended."""
     ini, port = sys.argv[1:]
@@ -48,6 +56,8 @@ def main() -> None:
     if os.environ.get("SHADOW_TAG"):
         application = named(application)
         event.listen(Engine, "before_cursor_execute", name_request)
+    if os.environ.get("SHADOW_LOSE"):
+        event.listen(Engine, "after_cursor_execute", lose_permission)
     waitress.serve(
         application, host="127.0.0.1", port=int(port), threads=8, ident="kinto", clear_untrusted_proxy_headers=True
     )
