@@ -16,7 +16,6 @@ import numpy as np
 from bench.rollout.rivals import Rival, roll_out_by
 from bench.rollout.rollouts import PROMOTED, ROLLED_BACK, finite, hours_max_of, roll_out
 from bench.rollout.scenarios import BAD, GOOD
-from bench.rollout.world import Scenario
 from comparator.stats.confidence import rate_interval
 
 RESULTS: Final = Path("var/bench-rollout.ndjson")
@@ -148,7 +147,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     rows = read(arguments.results)
-    wanted = [task for task in tasks_of(arguments)]
+    wanted = list(tasks_of(arguments))
     missing = [task for task in wanted if task[:3] not in rows or rows[task[:3]]["runs"] < task[3]]
     with ProcessPoolExecutor(arguments.processes) as pool, arguments.results.open("a") as file:
         for done in as_completed([pool.submit(simulated, *task) for task in missing]):

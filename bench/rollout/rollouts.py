@@ -36,8 +36,7 @@ class Ended:
     @classmethod
     def of(cls, runs: int) -> "Ended":
         """Start with all under way."""
-        numbers = [np.zeros(runs) for _ in range(4)]
-        return cls(np.zeros(runs, int), *numbers, [""] * runs)
+        return cls(np.zeros(runs, int), np.zeros(runs), np.zeros(runs), np.zeros(runs), np.zeros(runs), [""] * runs)
 
 
 @dataclass
@@ -215,7 +214,7 @@ class Rollouts:
         ready &= self.evidence.step[:, ROUTES, INDEX["judged"]] >= gates.comparisons_min
         ready &= ~np.logical_or.reduce(list(bad.values()))
         ready &= (seen >= gates.route_comparisons_min).all(axis=1)
-        ready &= _overlap_is_low(self.overlapped, seen, gates)
+        ready &= _overlap_is_low(self.overlapped, seen.astype(float), gates)
         ready &= self.fast.latency_is_good(self.evidence)
         moved = np.array([bool(one) and self.fast.rates_are_good(self.evidence, run) for run, one in enumerate(ready)])
         if not moved.any():

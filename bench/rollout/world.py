@@ -261,7 +261,7 @@ class World:
                 spread = self._spread(share, candidate_served=sign < 0)
                 noise = self.random.standard_normal(self.runs) * spread * np.sqrt(2 / np.maximum(1.0, count))
                 terms.append(shift + sign * MIRROR_PENALTY + noise)
-        return sum(terms) / len(terms)
+        return np.sum(terms, axis=0) / len(terms)
 
     def _spread(self, share: Floats, *, candidate_served: bool) -> Floats:
         """Return the standard error of the logarithm of the 95 % quantile, times the root of the number of requests."""
@@ -366,7 +366,8 @@ class KeyTables:
         random = np.random.default_rng(seed)
         bins = np.digitize(random.standard_normal(self._law.keys) * self._law.key_sigma, self._edges[1:-1])
         mine = random.random(self._law.keys) < share
-        return np.array([np.bincount(bins, self._weights * part, minlength=self.BINS) for part in (mine, ~mine)])
+        parts = [np.bincount(bins, self._weights * part, minlength=self.BINS) for part in (mine, ~mine)]
+        return np.array(parts, float)
 
     def _tails(self, masses: Floats) -> tuple[Floats, Floats]:
         mass = masses / np.maximum(1e-300, masses.sum(axis=1, keepdims=True))

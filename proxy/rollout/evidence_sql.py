@@ -109,13 +109,19 @@ WITH client AS (
     GROUP BY 1, 2, 3
 )
 """
-SELECT_HITS = f"""{CLIENT_HITS}
+SELECT_HITS = (
+    CLIENT_HITS
+    + """
 SELECT route, kind, sum(hits)::bigint AS hits, count(*) AS clients, sum(hits * hits)::bigint AS squares
 FROM client GROUP BY route, kind
 """
-SELECT_REPEATED = f"""{CLIENT_HITS}
+)
+SELECT_REPEATED = (
+    CLIENT_HITS
+    + """
 SELECT route, kind, client, hits FROM client WHERE hits > 1 ORDER BY hits DESC, client LIMIT $6
 """
+)
 SELECT_COMPARED = """
 SELECT CASE WHEN $4 THEN route ELSE '' END AS route, key_digest AS client, count(*) AS compared
 FROM shadow.comparison

@@ -148,7 +148,11 @@ async def _note_gaps(
 
 @asynccontextmanager
 async def _pool(
-    name: str, dsn: str, *, size: int, init: "Callable[[asyncpg.Connection], CoroutineType[Any, Any, None]] | None" = None
+    name: str,
+    dsn: str,
+    *,
+    size: int,
+    init: "Callable[[asyncpg.Connection], CoroutineType[Any, Any, None]] | None" = None,
 ) -> AsyncGenerator[asyncpg.Pool, None]:
     try:
         pool = await postgres.open_pool(

@@ -284,8 +284,9 @@ def test_overlapped_exchanges_of_one_route_close_their_gate() -> None:
 
 
 def test_memory_gate_is_off_without_a_page_to_read_and_by_its_limit() -> None:
-    for evidence, settings in ((good(measures_memory=False), {}), (good(rss_bytes=None), {"rss_max_bytes": 0})):
-        results = judge(evidence, GateSettings(**settings), StepSettings(1.0), AUTO)
+    off = GateSettings(rss_max_bytes=0)
+    for evidence, settings in ((good(measures_memory=False), GateSettings()), (good(rss_bytes=None), off)):
+        results = judge(evidence, settings, StepSettings(1.0), AUTO)
         assert GateName.MEMORY not in {judged.name for judged in results}
 
 
