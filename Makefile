@@ -87,13 +87,14 @@ bench-proxy: setup ## compare with nginx, Envoy, HAProxy, Caddy, mitmproxy, aioh
 # Targets without a recipe use the pattern rule below them.
 bench-causes: ## how well causes name faults: synthetic ones, and all faults of the legacy stand-in, any two at once
 bench-compare: ## comparing responses and row changes, beside plain DeepDiff
+bench-connections: ## thousands of clients at once under a limit of open files: responses, refusals, and a rollback meanwhile
 bench-effects: ## change data capture: cost of each driver and of the captured database
 bench-faults: ## effect on clients of faults in journal, runner, mirrored side and admin port
 bench-journal: ## appending to the journal: CPU per exchange on the serving loop and in the writer thread
 bench-mirror: ## mirroring a write request: CPU, saturation rate and lag of the runner
 bench-replay: ## shadow replay, beside mitmproxy and an aiohttp client
 bench-replay-both: ## replaying a generated recording to both sides, twice, with equal results
-bench-rollout: ## simulated rollouts: false rollbacks of a good candidate, harm done by bad ones (ARGS=300)
+bench-rollout: ## simulated rollouts: false rollbacks of a good candidate, harm done by bad ones (ARGS="--runs 1000")
 bench-scorer: ## the scorer beside the legacy stand-in
 bench-store: ## the store at five million comparisons in the day: what status, causes and findings ask (ARGS="--comparisons 100000")
 bench-truth: ## correctness at scale: attribution and alignment of 10,000 requests, also through crashes
