@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup tools demo test golden corpus third-party zoo lint format bench-peers bench-proxy docs dashboards lock clean
+.PHONY: help setup tools demo test test-matrix golden corpus third-party zoo lint format bench-peers bench-proxy docs dashboards lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
@@ -63,6 +63,10 @@ third-party: setup ## play 1,000 requests to two versions of Kinto behind the pr
 	  } || exit 1; \
 	done
 	@$(BIN)/python -m pytest -q tests/third_party $(ARGS)
+
+test-matrix: setup ## run the tests of which `make test` runs a slice: every driver, PostgreSQL version and serving side
+	@SHADOW_TEST_MATRIX=1 $(BIN)/python -m pytest -q tests/integration/comparator/capture/test_shapes.py \
+	  tests/integration/proxy/runner/test_schema_changes.py tests/integration/proxy/runner/test_uncertain_rows.py $(ARGS)
 
 # About half an hour on two cores; the suite has a slice of it.
 zoo: setup ## visit every shape of table on each driver and PostgreSQL version (ARGS="--shape partition", "--schemas 500")

@@ -12,6 +12,7 @@ from proxy.cli import capture as command
 from proxy.cli.exit_codes import Exit
 from tests.support import postgres
 from tests.support.catalogue import catalogue, changed
+from tests.support.matrix import rotated
 from tests.zoo.clusters import cluster, versions
 
 DRIVERS = (Driver.STREAM, Driver.SQL, Driver.TRIGGERS)
@@ -193,7 +194,7 @@ SHAPES = {
 }
 
 
-@pytest.fixture(scope="module", params=versions())
+@pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest) -> Iterator[tuple[int, str]]:
     with cluster(request.param) as dsn:
         yield request.param, dsn
@@ -236,7 +237,11 @@ async def create(conn: asyncpg.Connection, shapes: list[PlacedShape]) -> None:
         assert await placed_shape.run(conn, placed_shape.shape.ddl) == ""
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize(
+    ("server", "driver"),
+    [(version, driver) for number, version in enumerate(versions()) for driver in rotated(number, DRIVERS)],
+    indirect=["server"],
+)
 async def test_every_shape_is_captured_or_refused_by_name_and_live_is_never_harmed(
     server: tuple[int, str], driver: Driver
 ) -> None:

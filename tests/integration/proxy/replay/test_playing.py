@@ -245,7 +245,7 @@ class Answer(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(
-    ("path", "code", "output"), [("/good", 0, "200 x3"), ("/bad", 1, "FAILED: error-rate is 1 > 0.1")]
+    ("path", "code", "output"), [("/good", 0, "200 x3"), ("/bad", 1, "FAILED: error-rate is 1 (0.25 to 1) > 0.1")]
 )
 def test_command_prints_the_report_and_exits_by_its_rules(
     tmp_path: Path,
