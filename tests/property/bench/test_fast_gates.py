@@ -95,7 +95,7 @@ def window_of(counts: np.ndarray) -> WindowEvidence:
     return WindowEvidence(routes, {name: getattr(overall, name) for name in names})
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     ticks=st.integers(1, 25),
