@@ -38,6 +38,7 @@ from scorer.api.routes import ROUTES
 from scorer.domain.siwe import parse_message
 from scorer.population.rows import KEY, PLAIN
 from tests.e2e.systems import installation
+from tests.support.matrix import sliced
 from tests.support.paths import ROOT
 
 UNROUTED = frozenset({"/health/", "/health", "/health/live", "/health/ready"})
@@ -253,7 +254,10 @@ async def prepare(running: Installation) -> tuple[str, list[dict[str, Any]]]:
 
 
 @pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=[("candidate", True), ("legacy", False)], ids=lambda one: str(one[0])
+    scope="module",
+    loop_scope="module",
+    params=sliced([("candidate", True), ("legacy", False)], 1),
+    ids=lambda one: str(one[0]),
 )
 async def outcomes(request: pytest.FixtureRequest, postgres_dsn: str) -> AsyncIterator[Outcomes]:
     side, analytics = request.param
