@@ -98,5 +98,6 @@ async def test_column_of_live_alone_does_not_cause_repeated_resyncs(postgres_dsn
             until_s = clock() + 4.0
             while clock() < until_s:
                 await send_requests(made, session, count=1, side=Side.CANDIDATE)
-            samples = await until(runner.port, lambda s: total(s, "shadow_resyncs_total", reason="error") >= 1)
-        assert total(samples, "shadow_resyncs_total", reason="error") <= 6
+            samples = await until(runner.port, lambda s: total(s, "shadow_skipped_total", cause="schema_differs") >= 1)
+        assert total(samples, "shadow_table_schema_differs", table="score") == 1
+        assert total(samples, "shadow_resyncs_total", reason="error") == 0
