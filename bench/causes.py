@@ -1,4 +1,4 @@
-"""How well causes name faults, not speed: `make bench-causes`.
+"""Accuracy of causes, not speed, on faults that are known: `make bench-causes`.
 
 Synthetic worlds of known faults first; then the stand-in of the legacy with all of its faults switched on, each for its own share of the
 addresses, behind the real proxy and runner. From that run worlds are cut by address: each fault alone, any two, all at once. Aim: at most

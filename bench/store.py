@@ -1,4 +1,4 @@
-"""How fast the store answers: `make bench-store`.
+"""Time that the store takes for what operators ask: `make bench-store`.
 
 Fills a database as runners would have: five million comparisons today and the rollups of 14 days (20 routes, two releases, 500 findings,
 2,000 sets of findings), then times everything that `shadow status`, `shadow causes` and `shadow findings` ask. Aim: under 200 ms each. Only

@@ -88,7 +88,7 @@ class Grouped:
 
 @dataclass
 class Tick:
-    """What happened in one tick; arrays are of shape (runs, routes)."""
+    """The exchanges of one tick; arrays are of shape (runs, routes)."""
 
     requests: Floats
     overlapped: Floats

@@ -30,7 +30,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from itertools import chain, takewhile
+from itertools import chain
 from typing import Any
 
 from comparator.capture.attribution_keys import NO_KEYS, Key, Keys, RowId
@@ -38,9 +38,6 @@ from comparator.capture.tag_belief import TagBelief
 from comparator.exchanges.model import EffectsOutcome, Side
 from comparator.exchanges.row_changes import Op, Transaction
 from comparator.tables import ROUTE_KIND
-
-_RELEASE_DELAY_US = 10_000_000
-"""Background is remembered in the order of release, which differs from that of commits by less than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,14 +290,11 @@ class Attributor:
 
     def unnamed_within(self, keys: AbstractSet[Key], *, from_us: int, until_us: int) -> bool:
         """Return whether a transaction that names no request, and has one of these keys, was committed in this time."""
-        released = takewhile(
-            lambda k: k.transaction.committed_us > from_us - _RELEASE_DELAY_US, reversed(self._background)
-        )
         return any(
             not keyed.transaction.names
             and from_us <= keyed.transaction.committed_us <= until_us
             and not keyed.keys.isdisjoint(keys)
-            for keyed in chain(self._unclaimed.find(keys, ()).values(), released)
+            for keyed in chain(self._unclaimed.find(keys, ()).values(), self._background)
         )
 
     def close(self, window_id: str) -> None:

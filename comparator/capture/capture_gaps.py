@@ -26,7 +26,7 @@ async def read_gaps(conn: Connection, settings: CaptureSettings, tables: Iterabl
     version: int = conn.get_server_version().major
     publication = await read_publication(conn, settings.publication)
     state = CaptureState(settings.driver, version, publication, await logged_tables(conn))
-    gaps = {name: "there is no such table" for name in names if name not in catalog.tables}
+    gaps = {name: "no such table" for name in names if name not in catalog.tables}
     for name, table in catalog.tables.items():
         reason = gap(table, state) or unreadable(table)
         if reason:

@@ -124,7 +124,7 @@ class TableShape:
         columns: all columns, in order.
         foreign_keys: all foreign keys.
         triggers: enabled triggers that are not constraints; they would fire when rows are written.
-        key_deferrable: the primary key can be deferred, so that it is no replica identity.
+        key_deferrable: the primary key can be deferred, so that it cannot serve as replica identity.
         partitions: partitions that hold the rows of a partitioned table.
         root: name of the partitioned table that this table is a partition of, "" for none.
         children: names of the tables that inherit from this one, at any depth; their rows are not this table's own.

@@ -106,7 +106,7 @@ class TriggerCapture(ReconnectingCapture):
         schema = self._settings.log_schema
         if not await conn.fetchval(INSTALLED, f"{schema}.log", timeout=self._call_s):
             raise ChangeLogError(
-                f"there is no change log in schema {schema}, or an older one: run `shadow capture install`"
+                f"schema {schema} has no change log, or one of an older version: run `shadow capture install`"
             )
         await self._lock_log(conn)
         unlogged = sorted(set(self._settings.tables) - set(await logged_tables(conn)))

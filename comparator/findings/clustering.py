@@ -31,7 +31,7 @@ PLACES_MAX: Final = 10_000
 NAMES_MAX: Final = 40
 """With more different member names than this at one place, names there count as data and are written `*`."""
 DISCRIMINATORS_MAX: Final = 200
-"""Different values of one table's discriminator that are told apart; a guard against a declared column that is no such thing."""
+"""Most values of one table's discriminator that are told apart: a column with more, such as an id, is not a discriminator."""
 DISCRIMINATOR_CHARS_MAX: Final = 60
 NO_TABLES: Final[Mapping[str, Table]] = {}
 

@@ -35,7 +35,7 @@ class ComparedExchange:
         comparison: the comparison, redacted.
         compared_at: time of the comparison.
         key_digest: digest of the ordering key, None for none.
-        target_digest: digest of the request's target, which stands for the client where there is no key; None for none.
+        target_digest: digest of the request's target, by which requests without an ordering key are grouped; None with a key.
         occurrences: findings that occur in the comparison, redacted.
         case: redacted case of a mismatch, which may become an example of its findings; None for none.
         release: the releases of both sides.

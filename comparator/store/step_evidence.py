@@ -54,7 +54,7 @@ def minute_of(at: dt.datetime) -> dt.datetime:
 
 
 def failed_alone(compared: ComparedExchange) -> Side | None:
-    """Return the side that failed while the other one answered; None for none or both, and where there is no pair."""
+    """Return the side that failed while the other one responded; None if neither or both failed, or only one was asked."""
     if compared.comparison.cause in NO_PAIR:
         return None
     served, mirrored = _failed(compared, Role.SERVED), _failed(compared, Role.MIRRORED)

@@ -17,47 +17,32 @@ from comparator.store.report import render_cause, render_cause_changes, render_c
 from comparator.store.rows import CauseList, CauseRow, Finding
 from proxy.cli.exit_codes import Exit
 from proxy.cli.findings import write_case
-from proxy.cli.options import add_common_options, print_result, read_configuration, with_store
+from proxy.cli.options import add_triage, print_result, read_configuration, with_store
 from proxy.config.settings import Settings
 from proxy.replay.errors import OptionError
 from proxy.replay.report import CauseReport, parse_report
 
 _STATES: Final = {"ack": FindingState.ACKNOWLEDGED, "fix": FindingState.FIXED}
 FINDINGS_MAX: Final = 1_000
+HELPS: Final = {
+    "list": "list causes, new and regressed ones first, provisional ones last",
+    "--route": "list only those that show on this route",
+    "show": "show a cause with its findings and examples",
+    "ack": "acknowledge a cause and its findings: they are still counted as mismatches",
+    "fix": "mark a cause and its findings as fixed; they reopen as regressed when seen",
+    "export": "write the clearest example as a case that `shadow compare` runs again",
+    "diff": "compare the causes of two days or of two replays",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands and their arguments."""
-    actions = parser.add_subparsers(dest="action", required=True)
-    listing = actions.add_parser("list", help="list causes, new and regressed ones first, provisional ones last")
-    listing.add_argument("--route", default="", help="list only those that show on this route")
-    listing.add_argument(
-        "--state",
-        action="append",
-        choices=[state.value for state in FindingState],
-        default=[],
-        help="list only those in this state (repeatable)",
-    )
+    parsers = add_triage(parser, "cause", HELPS)
+    listing, diff = parsers["list"], parsers["diff"]
     listing.add_argument("--days", type=int, default=0, help="count the last days only (default: all that are kept)")
     listing.add_argument("--all", action="store_true", help="list also causes without an exchange on these days")
-    listing.add_argument("--limit", type=int, default=50, help="number of causes to list (default: %(default)s)")
-    one = actions.add_parser("show", help="show a cause with its findings and examples")
-    ack = actions.add_parser("ack", help="acknowledge a cause and its findings: they are still counted as mismatches")
-    fix = actions.add_parser("fix", help="mark a cause and its findings as fixed; they reopen as regressed when seen")
-    fix.add_argument("--in", dest="release", default="", help="releases with the fix (default: those seen last)")
-    export = actions.add_parser("export", help="write the clearest example as a case that `shadow compare` runs again")
-    export.add_argument("--to", type=Path, help="file to write (default: standard output)")
-    export.add_argument("--example", type=int, default=0, help="number of the example, from 0 (default: %(default)s)")
-    diff = actions.add_parser("diff", help="compare the causes of two days or of two replays")
     diff.add_argument("before", help="a day, YYYY-MM-DD, or the report of a replay (a file)")
     diff.add_argument("after", help="a day, or the report of a replay")
-    for chosen in (one, ack, fix, export):
-        chosen.add_argument("id", help="id of the cause")
-    for chosen in (ack, fix):
-        chosen.add_argument("--reason", required=True, help="reason, stored with the cause")
-        chosen.add_argument("--by", default="", help="name, stored with the cause (default: the login name)")
-    for chosen in (listing, one, ack, fix, export, diff):
-        add_common_options(chosen, store=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,39 +14,23 @@ from comparator.postgres import Connection
 from comparator.store import queries
 from comparator.store.report import render_finding, render_findings
 from proxy.cli.exit_codes import Exit
-from proxy.cli.options import add_common_options, print_result, read_configuration, with_store
+from proxy.cli.options import add_triage, print_result, read_configuration, with_store
 from proxy.cli.output import print_remark
 
 _STATES: Final = {"ack": FindingState.ACKNOWLEDGED, "fix": FindingState.FIXED}
+HELPS: Final = {
+    "list": "list findings, new and regressed ones first",
+    "--route": "list only those of this route",
+    "show": "show a finding with its examples",
+    "ack": "acknowledge a finding: it is still counted as a mismatch",
+    "fix": "mark a finding as fixed; it reopens as regressed when it occurs again",
+    "export": "write an example as a case that `shadow compare` runs again",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands and their arguments."""
-    actions = parser.add_subparsers(dest="action", required=True)
-    listing = actions.add_parser("list", help="list findings, new and regressed ones first")
-    listing.add_argument("--route", default="", help="list only those of this route")
-    listing.add_argument(
-        "--state",
-        action="append",
-        choices=[state.value for state in FindingState],
-        default=[],
-        help="list only those in this state (repeatable)",
-    )
-    listing.add_argument("--limit", type=int, default=50, help="number of findings to list (default: %(default)s)")
-    one = actions.add_parser("show", help="show a finding with its examples")
-    ack = actions.add_parser("ack", help="acknowledge a finding: it is still counted as a mismatch")
-    fix = actions.add_parser("fix", help="mark a finding as fixed; it reopens as regressed when it occurs again")
-    fix.add_argument("--in", dest="release", default="", help="releases with the fix (default: those seen last)")
-    export = actions.add_parser("export", help="write an example as a case that `shadow compare` runs again")
-    export.add_argument("--to", type=Path, help="file to write (default: standard output)")
-    export.add_argument("--example", type=int, default=0, help="number of the example, from 0 (default: %(default)s)")
-    for chosen in (one, ack, fix, export):
-        chosen.add_argument("id", help="id of the finding")
-    for chosen in (ack, fix):
-        chosen.add_argument("--reason", required=True, help="reason, stored with the finding")
-        chosen.add_argument("--by", default="", help="name, stored with the finding (default: the login name)")
-    for chosen in (listing, one, ack, fix, export):
-        add_common_options(chosen, store=True)
+    add_triage(parser, "finding", HELPS)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from comparator.findings.clustering import FindingState
 from comparator.postgres import Connection
 from comparator.settings import CompareSettings
 from comparator.store.store import Store
@@ -103,3 +104,41 @@ def print_result(args: argparse.Namespace, value: object, text: str) -> None:
         print_json(value)
     else:
         print_line(text)
+
+
+def add_triage(
+    parser: argparse.ArgumentParser, noun: str, helps: Mapping[str, str]
+) -> dict[str, argparse.ArgumentParser]:
+    """Add what is done with findings and with causes: list, show, ack, fix and export, each with its arguments.
+
+    Args:
+        parser: the command's.
+        noun: what is triaged, e.g. "finding".
+        helps: the help of each action, by its name, and that of `--route`. A further action gets a parser without arguments.
+
+    Returns:
+        The parsers of all actions.
+    """
+    actions = parser.add_subparsers(dest="action", required=True)
+    parsers = {name: actions.add_parser(name, help=text) for name, text in helps.items() if not name.startswith("--")}
+    listing, one, ack, fix, export = (parsers[name] for name in ("list", "show", "ack", "fix", "export"))
+    listing.add_argument("--route", default="", help=helps["--route"])
+    listing.add_argument(
+        "--state",
+        action="append",
+        choices=[state.value for state in FindingState],
+        default=[],
+        help="list only those in this state (repeatable)",
+    )
+    listing.add_argument("--limit", type=int, default=50, help=f"number of {noun}s to list (default: %(default)s)")
+    fix.add_argument("--in", dest="release", default="", help="releases with the fix (default: those seen last)")
+    export.add_argument("--to", type=Path, help="file to write (default: standard output)")
+    export.add_argument("--example", type=int, default=0, help="number of the example, from 0 (default: %(default)s)")
+    for chosen in (one, ack, fix, export):
+        chosen.add_argument("id", help=f"id of the {noun}")
+    for chosen in (ack, fix):
+        chosen.add_argument("--reason", required=True, help=f"reason, stored with the {noun}")
+        chosen.add_argument("--by", default="", help=f"name, stored with the {noun} (default: the login name)")
+    for chosen in parsers.values():
+        add_common_options(chosen, store=True)
+    return parsers

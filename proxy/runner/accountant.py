@@ -106,6 +106,8 @@ async def _runner_state(session: aiohttp.ClientSession, runner_url: str) -> Runn
     timeout = aiohttp.ClientTimeout(total=RUNNER_TIMEOUT_S)
     async with session.get(f"{runner_url}/status", timeout=timeout) as response:
         response.raise_for_status()
-        exchanges: Mapping[str, Any] = (await response.json())["exchanges"]
+        exchanges: Mapping[str, Any] | None = (await response.json()).get("exchanges")
+    if exchanges is None:
+        raise ValueError("the runner is of a version that does not number exchanges: update it")
     ranges = {writer: NumberRanges((first, last) for first, last in own) for writer, own in exchanges["open"].items()}
     return RunnerState(exchanges["read"], ranges)

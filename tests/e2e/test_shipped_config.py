@@ -24,8 +24,6 @@ import pytest_asyncio
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from eth_account import Account
-from eth_account.messages import encode_defunct
 from prometheus_client.parser import text_string_to_metric_families
 
 from comparator.store import queries
@@ -35,16 +33,15 @@ from proxy.demo.installation import Installation
 from proxy.demo.summary import wait_for_outcomes
 from proxy.serving.routing import compile_routes, match_route
 from scorer.api.routes import ROUTES
-from scorer.domain.siwe import parse_message
 from scorer.population.rows import KEY, PLAIN
 from tests.e2e.systems import installation
 from tests.support.matrix import sliced
 from tests.support.paths import ROOT
+from tests.support.wallet import DOMAIN, WALLET, sign_in, signed
 
 UNROUTED = frozenset({"/health/", "/health", "/health/live", "/health/ready"})
 """Health checks: their responses are about the instance that answers, not about the service."""
 
-WALLET = Account.from_key("0x" + "11" * 32)
 SECRET = "the key of the older sign-in, long enough for HS256"
 INTERNAL = "abc"
 METADATA = [{"id": "Google", "icon": "g.svg", "name": "Google", "description": "", "connectMessage": "", "groups": []}]
@@ -108,7 +105,7 @@ def environment(upstream_url: str, *, analytics: bool) -> dict[str, str]:
         "SECRET_KEY": SECRET,
         "ALLOWED_HOSTS": '["127.0.0.1"]',
         "PASSPORT_PUBLIC_URL": upstream_url,
-        "SIWE_ALLOWED_DOMAINS_CERAMIC_CACHE": '["app.example.test"]',
+        "SIWE_ALLOWED_DOMAINS_CERAMIC_CACHE": json.dumps([DOMAIN]),
         "SIWE_JWT_PRIVATE_KEY": base64.b64encode(pem).decode(),
         "SIWE_JWT_PUBLIC_KEY": public.decode(),
         **{f"{name}_MODEL_ENDPOINT": f"{upstream_url}{name.lower()}" for name in models},
@@ -150,18 +147,7 @@ async def visit_every_endpoint(client: Client, address: str, credentials: list[d
     providers = [credential["credentialSubject"]["provider"] for credential in credentials]
 
     nonce = (await client.send("GET", "/account/nonce"))["nonce"]
-    fields = {
-        "domain": "app.example.test",
-        "address": WALLET.address,
-        "statement": "Sign in",
-        "uri": "https://app.example.test/login",
-        "version": "1",
-        "chainId": 1,
-        "nonce": nonce,
-        "issuedAt": "2024-01-01T00:00:00.000Z",
-    }
-    sign_in = {"message": fields, "signature": signed(parse_message(fields, address=WALLET.address).text())}
-    token = (await client.send("POST", "/ceramic-cache/authenticate/v2", body=sign_in))["access"]
+    token = (await client.send("POST", "/ceramic-cache/authenticate/v2", body=sign_in(nonce)))["access"]
     signer = {"Authorization": f"Bearer {token}"}
     terms = f"/IST/{WALLET.address}"
     message = await client.send("GET", f"/ceramic-cache/tos/message-to-sign{terms}", headers=signer)
@@ -213,11 +199,6 @@ async def visit_every_endpoint(client: Client, address: str, credentials: list[d
     await client.send("GET", f"/internal/allow-list/insiders/{address}", headers=internal)
     await client.send("GET", "/internal/customization/credential/none", status=404, headers=internal)
     await client.send("GET", "/account/customization/credential/none", status=404)
-
-
-def signed(text: str) -> str:
-    """Sign a text with the wallet."""
-    return "0x" + WALLET.sign_message(encode_defunct(text=text)).signature.hex().removeprefix("0x")
 
 
 @dataclass(frozen=True, slots=True)

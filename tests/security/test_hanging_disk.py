@@ -13,14 +13,13 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from proxy.rollout import statefile
 from tests.support import waiting
 from tests.support.frozen_disk import LoopDisk, loop_disk
 from tests.support.paths import ROOT
 from tests.support.proxy_lab import ok, proxy_lab
-from tests.support.proxy_processes import ProxyNode, make_nodes
+from tests.support.proxy_processes import ProxyNode, backend, make_nodes
 
 GET = b"GET /v2/stamps/1/score/0xabc HTTP/1.1\r\nHost: x\r\n\r\n"
 HANG_S = 60.0
@@ -31,22 +30,6 @@ HANG_S = 60.0
 def disk(tmp_path: Path) -> Generator[LoopDisk]:
     with loop_disk(tmp_path) as mounted:
         yield mounted
-
-
-@asynccontextmanager
-async def backend(name: str) -> AsyncGenerator[int]:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text=name)
-
-    app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

@@ -32,7 +32,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class WorldOptions:
-    """What a world is like."""
+    """Options of a world."""
 
     faults: int = 6
     routes: int = 1
@@ -63,7 +63,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How good a solution is: causes that belong to a fault, exchanges whose causes are exactly their faults, faults without a cause."""
+    """Quality of a solution: causes that belong to a fault, exchanges whose causes are exactly their faults, faults without a cause."""
 
     faults: int = 0
     causes: int = 0

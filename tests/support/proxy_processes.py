@@ -8,12 +8,15 @@ import socket
 import sys
 import time
 from asyncio.subprocess import Process
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import yaml
+from aiohttp import web
 
 from tests.support.paths import ROOT
 
@@ -141,3 +144,21 @@ def make_nodes(folder: Path, count: int, *, store: str, candidate: int, legacy: 
         }
         node.config.write_text(yaml.safe_dump(document))
     return nodes
+
+
+@asynccontextmanager
+async def backend(name: str) -> AsyncGenerator[int]:
+    """Run a side that responds with its name."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=name)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()

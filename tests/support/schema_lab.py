@@ -29,7 +29,6 @@ from comparator.capture.verify import DatabasePair, verify
 from comparator.exchanges.model import Exchange, Request, Response, Side
 from comparator.settings import CompareSettings
 from comparator.tables import AttributionKey, Table
-from proxy.config.backends import BackendSettings, BackendsSettings, SideInstances
 from proxy.config.databases import DatabasesSettings
 from proxy.config.journal import JournalSettings
 from proxy.config.runner import RunnerSettings
@@ -39,6 +38,7 @@ from proxy.journal.registry import open_writer
 from proxy.rollout.accounting import Samples, total
 from proxy.runner.app import serve
 from tests.support import postgres
+from tests.support.backends import backends_of
 from tests.support.mirroring import settled
 from tests.support.scraping import free_port, scrape, until
 
@@ -252,15 +252,8 @@ async def schema_lab(
             for side in Side
             for role, dsn in (("live", live), ("shadow", shadow))
         }
-        backends = {
-            side: SideInstances(
-                live=BackendSettings(url=services[side, "live"].url),
-                shadow=BackendSettings(url=services[side, "shadow"].url),
-            )
-            for side in Side
-        }
         settings = Settings(
-            backends=BackendsSettings(candidate=backends[Side.CANDIDATE], legacy=backends[Side.LEGACY]),
+            backends=backends_of({key: one.url for key, one in services.items()}),
             databases=DatabasesSettings(live=live, shadow=shadow, store=store),
             journal=JournalSettings(directory=str(folder / "journal"), flush_ms=2.0),
             capture=capture,

@@ -59,7 +59,7 @@ def generate(count: int, *, number: int = 0, migrated: bool = False) -> list[Gen
 
 @dataclass(frozen=True)
 class Expected:
-    """What must come of a request.
+    """The outcome that a request must have.
 
     Attributes:
         tables: tables whose rows differ between the sides afterwards.

@@ -27,7 +27,6 @@ from comparator.settings import CompareSettings
 from comparator.tables import Table
 from proxy.cli import capture as capture_command
 from proxy.cli.exit_codes import Exit
-from proxy.config.backends import BackendSettings, BackendsSettings, SideInstances
 from proxy.config.databases import DatabasesSettings
 from proxy.config.journal import JournalSettings
 from proxy.config.runner import RunnerSettings
@@ -38,6 +37,7 @@ from proxy.rollout.accounting import Samples, total
 from proxy.runner.app import serve
 from proxy.runner.shadow_state import ResyncReason
 from tests.support import postgres
+from tests.support.backends import backends_of
 from tests.support.mirroring import settled
 from tests.support.scraping import free_port, until
 from tests.zoo.oracle import Problem, disagreements, judge, outcomes
@@ -221,15 +221,8 @@ async def zoo_lab(
             for side in Side
             for role, dsn in (("live", live), ("shadow", shadow))
         }
-        backends = {
-            side: SideInstances(
-                live=BackendSettings(url=instances[side, "live"].url),
-                shadow=BackendSettings(url=instances[side, "shadow"].url),
-            )
-            for side in Side
-        }
         settings = Settings(
-            backends=BackendsSettings(candidate=backends[Side.CANDIDATE], legacy=backends[Side.LEGACY]),
+            backends=backends_of({key: one.url for key, one in instances.items()}),
             databases=DatabasesSettings(live=live, shadow=shadow, store=store),
             journal=JournalSettings(directory=str(folder / "journal"), flush_ms=2.0),
             capture=capture,

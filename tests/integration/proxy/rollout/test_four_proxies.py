@@ -10,11 +10,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from proxy.demo.embedded_postgres import EmbeddedPostgres
 from tests.support import postgres
-from tests.support.proxy_processes import ProxyNode, make_nodes
+from tests.support.proxy_processes import ProxyNode, backend, make_nodes
 
 CLIENTS = 3
 REACH_S = 15.0
@@ -26,24 +25,6 @@ def own_postgres() -> Iterator[EmbeddedPostgres]:
     """A server that only this test uses, and stops."""
     with postgres.own_cluster() as server:
         yield server
-
-
-@asynccontextmanager
-async def backend(name: str) -> AsyncGenerator[int]:
-    """Run a side that responds with its name."""
-
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text=name)
-
-    app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

@@ -109,7 +109,7 @@ async def test_exchange_lost_in_the_journal_is_named_as_unread(tmp_path: Path, s
 
 
 KILLED = """
-import sys, time
+import sys
 from proxy.config.journal import JournalSettings
 from proxy.journal.segment_writer import SegmentWriter
 from tests.support.exchanges import exchange
@@ -120,13 +120,13 @@ writer.start()
 for number in range(3):
     assert writer.append(exchange(f"killed-{number}"))
 print("served", flush=True)
-time.sleep(600)
+sys.stdin.read()
 """
 
 
 async def test_exchanges_lost_with_the_memory_of_a_killed_proxy_are_named(tmp_path: Path, store: Store) -> None:
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"served\n"
         process.kill()

@@ -8,35 +8,14 @@ import aiohttp
 import pytest
 from eth_abi.abi import encode
 from eth_account import Account
-from eth_account.messages import encode_defunct
 
-from scorer.domain.siwe import parse_message
 from scorer.signatures import ContractSignatures, personal_message_hash, recover_signer
 from tests.support import scoring
+from tests.support.wallet import WALLET, sign_in, signed
 
-WALLET = Account.from_key("0x" + "11" * 32)
 CONTRACT = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 YES = "0x1626ba7e" + "00" * 28
 NO = "0x" + "ff" * 32
-
-
-def signed(text: str) -> str:
-    return "0x" + WALLET.sign_message(encode_defunct(text=text)).signature.hex().removeprefix("0x")
-
-
-def sign_in(nonce: str, **changes: Any) -> dict[str, Any]:
-    fields = {
-        "domain": "app.example.test",
-        "address": WALLET.address,
-        "statement": "Sign in",
-        "uri": "https://app.example.test/login",
-        "version": "1",
-        "chainId": 1,
-        "nonce": nonce,
-        "issuedAt": "2024-01-01T00:00:00.000Z",
-        **changes,
-    }
-    return {"message": fields, "signature": signed(parse_message(fields, address=WALLET.address).text())}
 
 
 @pytest.fixture

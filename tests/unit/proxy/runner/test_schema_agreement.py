@@ -1,4 +1,4 @@
-"""Which tables are in force while definitions change, and which exchanges can be compared meanwhile."""
+"""Tables in force while definitions change, and the exchanges that can be compared meanwhile."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What a mirrored request that gave no response commits later is no other request's, and nothing on its keys is compared meanwhile."""
+"""Late commits of a mirrored request that gave no response belong to no other request, and nothing on its keys is compared meanwhile."""
 
 import pytest
 
