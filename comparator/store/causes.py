@@ -22,6 +22,7 @@ from comparator.findings.clustering import FindingState, Signature
 from comparator.findings.tokens import Token, token_of
 from comparator.postgres import Connection
 from comparator.store.comparison_detail import unpack
+from comparator.store.queries import SET_FINDING_STATE
 from comparator.store.rows import CauseList, CauseRow
 
 CAUSES_LOCK: Final = 0x5AD0_0002
@@ -316,11 +317,6 @@ WHERE cause.merged_into IS NULL AND cause.state = ANY($1) AND finding.state <> c
         WHERE other.merged_into IS NULL AND finding.id = ANY(other.findings) AND other.state <> ALL($1)
     )
 ORDER BY finding.id, cause.exchanges DESC, cause.id
-"""
-SET_FINDING_STATE = """
-UPDATE shadow.finding SET
-    state = $2, state_by = $3, state_reason = $4, state_at = $5, fixed_in = CASE WHEN $6 = '' THEN fixed_in ELSE $6 END
-WHERE id = $1
 """
 
 

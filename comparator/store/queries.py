@@ -139,7 +139,7 @@ async def count_findings(conn: Connection) -> int:
     return int(await conn.fetchval(COUNT_FINDINGS))
 
 
-SET_STATE = """
+SET_FINDING_STATE = """
 UPDATE shadow.finding SET
     state = $2, state_by = $3, state_reason = $4, state_at = $5, fixed_in = CASE WHEN $6 = '' THEN fixed_in ELSE $6 END
 WHERE id = $1
@@ -161,7 +161,7 @@ async def set_state(
     Raises:
         UnknownFindingError: no finding has this id.
     """
-    if await conn.execute(SET_STATE, identity, str(state), by, reason, now, fixed_in) != "UPDATE 1":
+    if await conn.execute(SET_FINDING_STATE, identity, str(state), by, reason, now, fixed_in) != "UPDATE 1":
         raise UnknownFindingError(f"no finding {identity!r}; `shadow findings list` shows them")
 
 

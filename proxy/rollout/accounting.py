@@ -6,8 +6,9 @@ every moment, for example with 20 exchanges served:
     proxy    20 served  = 16 written + 1 queued + 2 dropped + 1 skipped
     runner   16 written = 10 compared + 2 skipped + 1 failed + 0 dropped + 3 in flight
 
-and together: 20 served = 10 compared + 3 skipped + 2 dropped + 1 failed + 4 in flight. A difference is an exchange that was lost, or
-counted twice, without a trace.
+and together: 20 served = 10 compared + 3 skipped + 2 dropped + 1 failed + 4 in flight. A difference in the
+first sum is an exchange that the proxy lost, or counted twice, without a trace. The second one cannot show a loss, because the exchanges in
+flight are its remainder: `proxy.runner.accountant` holds the numbers of the writers against the outcomes in the store instead.
 """
 
 import asyncio
@@ -192,7 +193,10 @@ class Accounting:
 
     @property
     def balance(self) -> int:
-        """Served exchanges that no count includes: 0 while nothing moves, unless something is wrong."""
+        """Served exchanges that no count of the proxy includes: 0 while nothing moves, unless something is wrong.
+
+        It says nothing of the runner: in flight is all that has no outcome yet. `proxy.runner.accountant` finds what is missing there.
+        """
         ended = sum(sum(part.values()) for part in (self.compared, self.skipped, self.dropped, self.failed))
         return self.served - ended - self.in_flight
 
