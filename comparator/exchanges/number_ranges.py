@@ -7,6 +7,7 @@ Exchanges end nearly in the order of their numbers, so the set of all of them is
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 
@@ -76,3 +77,19 @@ class NumberRanges:
     def __str__(self) -> str:
         """Return the ranges as text, e.g. `4711, 4713 to 4720`."""
         return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in self._ranges)
+
+
+NO_NUMBERS: Final = NumberRanges()
+
+
+@dataclass(frozen=True, slots=True)
+class EndedNumbers:
+    """The exchanges of one writer that ended.
+
+    Attributes:
+        all: their numbers.
+        unread: those of them that could not be read: lost in the journal, or not decodable.
+    """
+
+    all: NumberRanges = NO_NUMBERS
+    unread: NumberRanges = NO_NUMBERS

@@ -9,8 +9,6 @@ Pure, but slow (milliseconds): it is for people to read, on the smallest differi
 from decimal import Decimal
 from typing import Any, Final
 
-from deepdiff import DeepDiff
-
 from comparator.exchanges.difference import Difference
 from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, value_text
 
@@ -33,6 +31,9 @@ def deep_difference(served: object, mirrored: object) -> Any:
 
     Members whose names begin with `__` are compared (`ignore_private_variables=False`); 1, 1.0 and true are of different types.
     """
+    # (its import takes most of a second, which `shadow status` has not)
+    from deepdiff import DeepDiff  # noqa: PLC0415
+
     return DeepDiff(_plain(served), _plain(mirrored), ignore_private_variables=False, verbose_level=2)
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import asyncpg
 
-from comparator.exchanges.number_ranges import NumberRanges
+from comparator.exchanges.number_ranges import EndedNumbers, NumberRanges
 from comparator.postgres import Connection
 
 
@@ -63,13 +63,13 @@ INSERT_WRITER = """
 INSERT INTO shadow.ended (runner, writer, numbers) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 """
 LOCK_WRITER = "SELECT numbers FROM shadow.ended WHERE runner = $1 AND writer = $2 FOR UPDATE"
-ADD_NUMBERS = "UPDATE shadow.ended SET numbers = numbers + $3 WHERE runner = $1 AND writer = $2"
+ADD_NUMBERS = "UPDATE shadow.ended SET numbers = numbers + $3, unread = unread + $4 WHERE runner = $1 AND writer = $2"
 ADD_TOTALS = """
 INSERT INTO shadow.ended_total (runner, writer, outcome, cause, count)
 SELECT $1, $2, * FROM unnest($3::text[], $4::text[], $5::bigint[])
 ON CONFLICT (runner, writer, outcome, cause) DO UPDATE SET count = ended_total.count + excluded.count
 """
-SELECT_NUMBERS = "SELECT writer, numbers FROM shadow.ended WHERE runner = $1"
+SELECT_NUMBERS = "SELECT writer, numbers, unread FROM shadow.ended WHERE runner = $1"
 SELECT_TOTALS = "SELECT writer, outcome, cause, count FROM shadow.ended_total WHERE runner = $1 ORDER BY 1, 2, 3"
 
 
@@ -85,21 +85,26 @@ async def add_ended(conn: Connection, batch: EndedBatch) -> None:
         await conn.execute(INSERT_WRITER, runner, writer, _ranges(before))
         known = numbers_of(await conn.fetchval(LOCK_WRITER, runner, writer))
         totals: Counter[tuple[str, str]] = Counter()
-        fresh = NumberRanges()
+        fresh = unread = NumberRanges()
         for exchanges in own:
             new = NumberRanges.of(exchanges.first, exchanges.last) - known - fresh
             totals[exchanges.outcome.value, exchanges.cause] += len(new)
             fresh |= new
+            if exchanges.outcome is EndedAs.UNREAD:
+                unread |= new
         if not fresh:
             continue
-        await conn.execute(ADD_NUMBERS, runner, writer, _ranges(fresh))
+        await conn.execute(ADD_NUMBERS, runner, writer, _ranges(fresh), _ranges(unread))
         rows = [(outcome, cause, count) for (outcome, cause), count in sorted(totals.items()) if count]
         await conn.execute(ADD_TOTALS, runner, writer, *(list(column) for column in zip(*rows, strict=True)))
 
 
-async def ended_numbers(conn: Connection, runner: str) -> dict[str, NumberRanges]:
+async def ended_numbers(conn: Connection, runner: str) -> dict[str, EndedNumbers]:
     """Return the numbers of the exchanges that ended, by writer."""
-    return {record["writer"]: numbers_of(record["numbers"]) for record in await conn.fetch(SELECT_NUMBERS, runner)}
+    return {
+        record["writer"]: EndedNumbers(numbers_of(record["numbers"]), numbers_of(record["unread"]))
+        for record in await conn.fetch(SELECT_NUMBERS, runner)
+    }
 
 
 async def ended_totals(conn: Connection, runner: str) -> tuple[EndedTotal, ...]:

@@ -205,6 +205,8 @@ def _account_lines(accounts: Sequence[WriterAccount] | None) -> list[str]:
         )
         if one.unwritten:
             lines.append(f"  LOST with the memory of a proxy that ended: {len(one.unwritten)}, numbers {one.unwritten}")
+        if one.lost:
+            lines.append(f"  NOT READ, lost in the journal or not decodable: {len(one.lost)}, numbers {one.lost}")
         if one.missing:
             lines.append(f"  MISSING without a trace: {len(one.missing)}, numbers {one.missing}")
     if not any(one.missing or one.unwritten for one in accounts):
@@ -253,7 +255,12 @@ def as_json(status: Status) -> str:
 
 
 def _account_document(account: WriterAccount) -> dict[str, object]:
-    return {**asdict(account), "unwritten": list(account.unwritten), "missing": list(account.missing)}
+    return {
+        **asdict(account),
+        "unwritten": list(account.unwritten),
+        "lost": list(account.lost),
+        "missing": list(account.missing),
+    }
 
 
 def _accounting_document(accounting: Accounting) -> dict[str, object]:

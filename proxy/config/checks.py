@@ -5,7 +5,6 @@ Each raises a SettingsError that names the first thing wrong, its place and the 
 
 from collections import Counter
 from collections.abc import Iterable
-from difflib import get_close_matches
 from ipaddress import ip_address, ip_network
 from itertools import pairwise
 from urllib.parse import urlsplit
@@ -152,5 +151,7 @@ def _repeated(names: Iterable[str]) -> str:
 
 
 def _no_route(name: str, routes: list[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 (slow to import, and only for an error)
+
     near = get_close_matches(name, routes, n=1)
     return f"there is no route `{name}`" + (f" (did you mean `{near[0]}`?)" if near else "")

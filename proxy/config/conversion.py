@@ -7,7 +7,6 @@ field nothing but the spelling. So the document is walked along the type first, 
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
-from difflib import get_close_matches
 from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, Final, TypeVar, Union, cast, get_args, get_origin
@@ -76,6 +75,8 @@ def _struct(members: Mapping[str, Any], kind: type[Struct], place: str) -> dict[
 
 
 def _nearest(text: str, known: Sequence[str] | Mapping[str, object]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 (slow to import, and only for an error)
+
     near = get_close_matches(text, known, n=1)
     return f" (did you mean `{near[0]}`?)" if near else ""
 

@@ -14,7 +14,7 @@ queued 5, unread 5, in flight 2, ended 4707, missing 1: number 4700, which was r
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from comparator.exchanges.number_ranges import NumberRanges
+from comparator.exchanges.number_ranges import NO_NUMBERS, EndedNumbers, NumberRanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,8 @@ class WriterAccount:
         unread: written and not read yet.
         in_flight: read, without an outcome.
         ended: with an outcome in the store.
+        lost: those of them that could not be read: dropped by the writer, lost with its memory before it was started again, deleted
+            unread, damaged, or not decodable.
         missing: read, but neither in flight nor ended: lost without a trace.
     """
 
@@ -68,10 +70,11 @@ class WriterAccount:
     in_flight: int
     ended: int
     missing: NumberRanges
+    lost: NumberRanges = NO_NUMBERS
 
 
 def reconcile(
-    writers: Iterable[WriterState], runner: RunnerState, ended: Mapping[str, NumberRanges]
+    writers: Iterable[WriterState], runner: RunnerState, ended: Mapping[str, EndedNumbers]
 ) -> tuple[WriterAccount, ...]:
     """Account for the exchanges of every writer.
 
@@ -80,7 +83,8 @@ def reconcile(
     """
     accounts: list[WriterAccount] = []
     for state in writers:
-        done = ended.get(state.writer, NumberRanges())
+        of_writer = ended.get(state.writer, EndedNumbers())
+        done = of_writer.all
         read = NumberRanges.of(1, runner.read.get(state.writer, 0))
         in_flight = runner.open.get(state.writer, NumberRanges()) - done
         behind = NumberRanges.of(state.written + 1, state.offered or 0)
@@ -93,6 +97,7 @@ def reconcile(
                 in_flight=len(in_flight),
                 ended=len(done),
                 missing=read - done - in_flight,
+                lost=of_writer.unread,
             )
         )
     return tuple(accounts)

@@ -1,8 +1,8 @@
 """The rollout: the steps of each route group, the gates between them, and the rollback.
 
 Pure: `state_machine` (the one table of phases and events), `group_state` (states that every process merges alike), `traffic_split`
-(the side that serves a bucket) and `buckets`, `gates` over `evidence` (`alpha_spending`, `latency_blocks`), `plan`, `audit` (the chained log), `alertmanager`, `notifications`,
-`rollback_impact`.
+(the side that serves a bucket) and `buckets`, `gates` over `evidence` (`alpha_spending`, `latency_blocks`), `assessment` (all gates of a
+group), `plan`, `audit` (the chained log), `alertmanager`, `notifications`, `rollback_impact`.
 
 With I/O: `control` makes every change. `switch` is the latch of one machine, which works with everything else down. `replica` is one
 process's copy of the states, in memory, on disk (`statefile`, by the threads of `disk`) and in the database (`store`); `peers` exchanges

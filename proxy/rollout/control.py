@@ -18,52 +18,28 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from comparator.stats.confidence import JudgementOutcome
 from proxy.config.rollout import RolloutSettings, steps_of
 from proxy.config.serve import ServeSettings
 from proxy.errors import GatesClosedError, RequestExpiredError, RolloutRefusedError, SettingsError, SupersededError
 from proxy.rollout.audit import AuditEntry, AuditEvent
 from proxy.rollout.disk import Disks
-from proxy.rollout.evidence import Evidence
-from proxy.rollout.gates import GateResult, outcome_of, reasons_of
 from proxy.rollout.group_state import ALL, ChangeCause, GroupState, States, all_latched, apply_event
 from proxy.rollout.replica import Replica
 from proxy.rollout.state_machine import Event, Phase, Refusal
 from proxy.rollout.switch import Switch, SwitchState
 
+if TYPE_CHECKING:
+    # (not imported: a rollback needs no gates, and their import takes as long as the rest of it)
+    from proxy.rollout.assessment import Assessment
+
 logger = logging.getLogger(__name__)
 
 SWITCH = "/switch"
 """The name of the on-call switch in a revision; no group can have it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """The results of all gates for one group, with the state and the evidence that they were judged on."""
-
-    group: str
-    state: GroupState
-    at: datetime
-    evidence: Evidence
-    gates: tuple[GateResult, ...]
-
-    @property
-    def outcome(self) -> JudgementOutcome:
-        """All gates together."""
-        return outcome_of(self.gates)
-
-    def snapshot(self) -> dict[str, object]:
-        """Return the gates and the figures as JSON values, for the audit log."""
-        return {
-            "outcome": self.outcome.value,
-            "gates": [
-                {"gate": gate.name.value, "outcome": gate.outcome.value, "reason": gate.reason} for gate in self.gates
-            ],
-            "figures": self.evidence.snapshot(),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +73,10 @@ class ChangeRequest:
         return ChangeCause(self.actor, self.reason, at, self.id)
 
 
-Assess = Callable[[str], Awaitable[Assessment]]
+Assess: TypeAlias = "Callable[[str], Awaitable[Assessment]]"
 
 
-NO_ASSESSMENTS: Mapping[str, Assessment] = {}
+NO_ASSESSMENTS: "Mapping[str, Assessment]" = {}
 
 
 async def _no_other_process() -> None:
@@ -274,12 +250,12 @@ class Control:
                 else "the rollback that this was decided on has ended: look at the state and decide again"
             )
 
-    async def _assess_for_promotion(self, group: str, *, force: bool) -> Assessment:
+    async def _assess_for_promotion(self, group: str, *, force: bool) -> "Assessment":
         if self.assess is None:
             raise RolloutRefusedError("a command reads no evidence: send the promotion to a running proxy")
         assessment = await self.assess(group)
-        if assessment.outcome is not JudgementOutcome.GOOD and not force:
-            reasons = "\n".join(f"  {reason}" for reason in reasons_of(assessment.gates))
+        if not assessment.is_good and not force:
+            reasons = "\n".join(f"  {reason}" for reason in assessment.reasons)
             raise GatesClosedError(f"the gates of {group!r} are closed (--force promotes anyway):\n{reasons}")
         return assessment
 
@@ -354,7 +330,7 @@ class Control:
         event: Event,
         request: ChangeRequest,
         known: States,
-        assessments: Mapping[str, Assessment] = NO_ASSESSMENTS,
+        assessments: "Mapping[str, Assessment]" = NO_ASSESSMENTS,
         *,
         epoch: int = 0,
     ) -> tuple[GroupState, ...]:
@@ -389,7 +365,7 @@ class Control:
         cause: ChangeCause,
         before: GroupState,
         after: GroupState,
-        assessment: Assessment | None = None,
+        assessment: "Assessment | None" = None,
     ) -> AuditEntry:
         return AuditEntry(
             id=f"{request.id}/{before.group}",
@@ -398,7 +374,7 @@ class Control:
             event=event,
             actor=request.actor,
             reason=request.reason,
-            forced=request.force and assessment is not None and assessment.outcome is not JudgementOutcome.GOOD,
+            forced=request.force and assessment is not None and not assessment.is_good,
             before=before,
             after=after,
             finding=request.finding,

@@ -13,8 +13,9 @@ from typing import Final, TypeAlias
 from comparator.stats.confidence import JudgementOutcome
 from proxy.config.rollout import steps_of
 from proxy.errors import RolloutError
+from proxy.rollout.assessment import Assessment
 from proxy.rollout.audit import AuditEvent
-from proxy.rollout.control import Assessment, ChangeRequest, Control
+from proxy.rollout.control import ChangeRequest, Control
 from proxy.rollout.evidence import Evidence, SuspectFinding
 from proxy.rollout.gates import (
     Streaks,

@@ -32,8 +32,9 @@ from proxy.errors import (
     UnauthenticatedError,
 )
 from proxy.rollout.alertmanager import AlertAction, AlertmanagerNotification, requested_action
+from proxy.rollout.assessment import Assessment
 from proxy.rollout.auth import Authorizer, Credentials, Grant, Permission, bearer_token
-from proxy.rollout.control import Assessment, ChangeRequest, Control
+from proxy.rollout.control import ChangeRequest, Control
 from proxy.rollout.group_state import ALL
 from proxy.rollout.peers import PATH, PeerStates, rollbacks
 

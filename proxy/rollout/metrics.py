@@ -6,7 +6,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from comparator.stats.confidence import JudgementOutcome
-from proxy.rollout.control import Assessment
+from proxy.rollout.assessment import Assessment
 from proxy.rollout.replica import Replica
 from proxy.rollout.state_machine import Phase
 

@@ -5,6 +5,8 @@ as possible. States that come from the disk, the database or a peer are merged b
 which they arrive does not matter. Files are read and written through `disks`, so that one that hangs blocks no client.
 """
 
+# ruff: noqa: PLC0415 (`shadow rollback` begins with the files of this machine; the client of the database is imported when it is needed)
+
 import asyncio
 import logging
 import threading
@@ -12,14 +14,17 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from comparator.postgres import UNAVAILABLE, Connection, connect
 from proxy.config.rollout import RolloutSettings
 from proxy.errors import NotStoredError, StateFileError, SupersededError
-from proxy.rollout import statefile, store
+from proxy.rollout import statefile
 from proxy.rollout.audit import AuditEntry, ChainLink
 from proxy.rollout.disk import Disks
 from proxy.rollout.group_state import GroupState, States, initial_states, merge_states, newer_states
+
+if TYPE_CHECKING:
+    from comparator.postgres import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -251,6 +256,9 @@ class Replica:
     async def _store_in_database(
         self, changes: Sequence[tuple[GroupState, GroupState]], entries: Sequence[AuditEntry]
     ) -> None:
+        from comparator.postgres import UNAVAILABLE
+        from proxy.rollout import store
+
         try:
             async with asyncio.timeout(TIMEOUT_S), self._conn_lock:
                 conn = self._conn
@@ -291,6 +299,8 @@ class Replica:
                 self._save()
 
     async def _watch_database(self) -> None:
+        from comparator.postgres import UNAVAILABLE
+
         while True:
             try:
                 await self._stay_connected()
@@ -302,6 +312,9 @@ class Replica:
             await asyncio.sleep(min(RETRY_S, self.settings.poll_s))
 
     async def _stay_connected(self) -> None:
+        from comparator.postgres import connect
+        from proxy.rollout import store
+
         async with asyncio.timeout(TIMEOUT_S):
             conn = await connect(self._dsn, timeout_s=TIMEOUT_S, command_timeout_s=TIMEOUT_S)
         try:
@@ -339,6 +352,9 @@ class Replica:
         Raises:
             NotStoredError: the database became unavailable inside the block.
         """
+        from comparator.postgres import UNAVAILABLE, connect
+        from proxy.rollout import store
+
         self.poll_file()
         if not self._dsn:
             yield
@@ -361,8 +377,10 @@ class Replica:
             self._conn = None
             conn.terminate()
 
-    async def sync(self, conn: Connection) -> None:
+    async def sync(self, conn: "Connection") -> None:
         """Merge the newer states of the database, and store the newer ones of this replica with the entries that wait."""
+        from proxy.rollout import store
+
         async with self._conn_lock, asyncio.timeout(TIMEOUT_S):
             stored = await store.read_states(conn)
             changed = self._merge(stored)
@@ -394,6 +412,9 @@ class Replica:
 
         Without a database, the one that holds the lock beside the state file.
         """
+        from comparator.postgres import UNAVAILABLE
+        from proxy.rollout import store
+
         if not self._dsn:
             try:
                 await self._disks.other.run(self._acquire_leadership, timeout_s=DISK_S)
@@ -418,6 +439,8 @@ class Replica:
         Raises:
             NotStoredError: the disk does not answer: what others have changed is not known.
         """
+        from comparator.postgres import UNAVAILABLE
+
         try:
             self._read(await self._disks.reading.run(self._file.read_if_changed, timeout_s=DISK_S))
         except StateFileError as error:
@@ -437,6 +460,9 @@ class Replica:
             NotStoredError: the database does not answer.
             StateFileError: the log on disk is damaged, or the disk does not answer.
         """
+        from comparator.postgres import UNAVAILABLE
+        from proxy.rollout import store
+
         if not self._dsn:
             try:
                 links = await self._disks.other.run(

@@ -6,7 +6,8 @@ from typing import Any
 
 from comparator.stats.confidence import JudgementOutcome
 from proxy.config.rollout import RolloutSettings
-from proxy.rollout.control import Assessment, Control
+from proxy.rollout.assessment import Assessment
+from proxy.rollout.control import Control
 from proxy.rollout.evidence import Evidence
 from proxy.rollout.gates import GateName, GateResult
 from proxy.rollout.replica import Replica

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from comparator.exchanges.number_ranges import NumberRanges
+from comparator.exchanges.number_ranges import EndedNumbers, NumberRanges
 from comparator.settings import StoreSettings
 from comparator.store.ended import EndedAs, EndedBatch, EndedExchanges, add_ended, ended_numbers, ended_totals
 from comparator.store.store import Store
@@ -31,7 +31,10 @@ async def test_numbers_are_stored_by_runner_and_writer_and_counted_once(store: S
     async with store.connection() as conn:
         numbers = await ended_numbers(conn, "mirror")
         totals = {(t.writer, t.outcome.value, t.cause): t.count for t in await ended_totals(conn, "mirror")}
-    assert numbers == {"w0": NumberRanges.of(1, 12), "w1": NumberRanges.of(1, 1)}
+    assert numbers == {
+        "w0": EndedNumbers(NumberRanges.of(1, 12), unread=NumberRanges.of(9, 12)),
+        "w1": EndedNumbers(NumberRanges.of(1, 1)),
+    }
     assert totals == {
         ("w0", "compared", "match"): 2,
         ("w0", "compared", "mismatch"): 1,

@@ -11,7 +11,8 @@ import jwt
 import pytest
 
 from comparator.stats.confidence import JudgementOutcome
-from proxy.rollout.control import Assessment, ChangeRequest
+from proxy.rollout.assessment import Assessment
+from proxy.rollout.control import ChangeRequest
 from proxy.rollout.state_machine import Phase
 from tests.support.proxy_lab import ProxyLab, proxy_lab
 from tests.support.rollouts import force_outcome

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comparator.exchanges.number_ranges import NumberRanges
+from comparator.exchanges.number_ranges import EndedNumbers, NumberRanges
 from proxy.journal.reconciliation import RunnerState, WriterState, reconcile
 
 WRITER = WriterState("w0-3f2a", offered=4720, written=4715, running=True)
 RUNNER = RunnerState({"w0-3f2a": 4710}, {"w0-3f2a": NumberRanges.of(4709, 4710)})
-ENDED = {"w0-3f2a": NumberRanges.of(1, 4708)}
+ENDED = {"w0-3f2a": EndedNumbers(NumberRanges.of(1, 4708))}
 
 
 def test_everything_is_somewhere() -> None:
@@ -22,7 +22,7 @@ def test_everything_is_somewhere() -> None:
 
 
 def test_exchange_lost_between_runner_and_store_is_named() -> None:
-    ended = {"w0-3f2a": ENDED["w0-3f2a"] - NumberRanges.of(4700, 4700)}
+    ended = {"w0-3f2a": EndedNumbers(ENDED["w0-3f2a"].all - NumberRanges.of(4700, 4700))}
     (account,) = reconcile([WRITER], RUNNER, ended)
     assert str(account.missing) == "4700"
 
@@ -32,8 +32,13 @@ def test_exchanges_lost_with_the_memory_of_a_killed_proxy_are_named() -> None:
     assert (str(account.unwritten), account.queued) == ("4716 to 4720", 0)
 
 
+def test_exchanges_that_could_not_be_read_are_named() -> None:
+    (account,) = reconcile([WRITER], RUNNER, {"w0-3f2a": EndedNumbers(ENDED["w0-3f2a"].all, NumberRanges.of(12, 14))})
+    assert (str(account.lost), account.ended) == ("12 to 14", 4708)
+
+
 def test_exchange_that_ended_after_the_runner_was_asked_is_ended() -> None:
-    (account,) = reconcile([WRITER], RUNNER, {"w0-3f2a": NumberRanges.of(1, 4712)})
+    (account,) = reconcile([WRITER], RUNNER, {"w0-3f2a": EndedNumbers(NumberRanges.of(1, 4712))})
     assert (account.in_flight, account.ended, account.unread) == (0, 4712, 3)
     assert not account.missing
 
@@ -61,7 +66,9 @@ def test_each_exchange_is_counted_once(states: list[str]) -> None:
 
     read = len(numbers("open", "ended", "lost"))
     writer = WriterState("w", len(states), len(states) - len(numbers("queued")), running=True)
-    (account,) = reconcile([writer], RunnerState({"w": read}, {"w": numbers("open")}), {"w": numbers("ended")})
+    (account,) = reconcile(
+        [writer], RunnerState({"w": read}, {"w": numbers("open")}), {"w": EndedNumbers(numbers("ended"))}
+    )
     assert account.missing == numbers("lost")
     counts = (account.queued, account.unread, account.in_flight, account.ended)
     assert counts == tuple(len(numbers(kind)) for kind in ("queued", "unread", "open", "ended"))

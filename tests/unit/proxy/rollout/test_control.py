@@ -16,8 +16,9 @@ from proxy.errors import (
     SupersededError,
 )
 from proxy.rollout import statefile
+from proxy.rollout.assessment import Assessment
 from proxy.rollout.audit import AuditEvent, verify
-from proxy.rollout.control import Assessment, ChangeRequest, Control
+from proxy.rollout.control import ChangeRequest, Control
 from proxy.rollout.state_machine import Phase
 from tests.support.rollouts import control_in, force_outcome
 
