@@ -92,6 +92,7 @@ class Exchange:
         outcome: the served response, or the cause of its absence.
         overlapped: another request with the same key was in flight at the proxy between `started_ns` and `ended_ns`.
         skip: cause for which the exchange is not mirrored, the text of a `comparator.exchanges.skip.Skip`; "" for none.
+        first_byte_us: microseconds from `started_ns` until the head of the response arrived; 0 if it is unknown or none came.
     """
 
     id: str
@@ -105,6 +106,7 @@ class Exchange:
     outcome: Response | Failed
     overlapped: bool = False
     skip: str = ""
+    first_byte_us: int = 0
 
 
 class EffectsOutcome(StrEnum):

@@ -6,6 +6,7 @@
 - `ended` notes by number the exchanges that ended, in the transaction of the verdicts.
 - `step_evidence` counts what the gates of the rollout read, while verdicts are stored.
 - `queries` reads; `rows` (pure) has the values that it returns.
+- `timeline` (pure) is the stored form of when each step of an exchange happened.
 - `comparison_detail` (pure) is the stored form of what differed in a comparison.
 - `report` (pure) writes comparisons and findings as text, with the help of deepdiff in `deepdiff_rendering` (pure).
 - `stored_rule_trial` (pure) predicts the effect of changed rules on stored comparisons.

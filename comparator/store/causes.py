@@ -260,6 +260,15 @@ GROUP BY folded.heir, total.day, total.release
 ORDER BY folded.heir, total.day, total.release
 ON CONFLICT (set_id, day, release) DO UPDATE SET count = finding_set_total.count + excluded.count
 """
+FOLD_SET_SLOTS = """
+INSERT INTO shadow.finding_set_slot (set_id, slot, served_by, stage, count)
+SELECT folded.heir, part.slot, part.served_by, part.stage, sum(part.count)
+FROM unnest($1::text[], $2::text[]) AS folded (id, heir)
+JOIN shadow.finding_set_slot AS part ON part.set_id = folded.id
+GROUP BY 1, 2, 3, 4
+ORDER BY 1, 2, 3, 4
+ON CONFLICT (set_id, slot, served_by, stage) DO UPDATE SET count = finding_set_slot.count + excluded.count
+"""
 FOLD_SETS = """
 UPDATE shadow.finding_set AS held SET
     count = held.count + gone.count,
@@ -283,6 +292,7 @@ async def _fold_rare(conn: Connection, named: NamedCauses, sets: Sequence[Findin
         # A runner that is adding to one of them is waited for, and inserts it again afterwards: no count of it is lost.
         await conn.execute(LOCK_SETS, sorted({*heirs, *heirs.values()}))
         await conn.execute(FOLD_TOTALS, *columns)
+        await conn.execute(FOLD_SET_SLOTS, *columns)
         await conn.execute(FOLD_SETS, *columns)
         await conn.execute(DELETE_SETS, list(heirs))
 

@@ -14,6 +14,7 @@ from comparator.exchanges.model import Exchange, Failed, Observation, Side
 from comparator.exchanges.release import NO_RELEASE, ReleasePair
 from comparator.findings.cases import Case
 from comparator.findings.clustering import Occurrence
+from comparator.store.timeline import Timeline
 from comparator.verdict import Comparison, Verdict
 
 DIFFERENCES_MAX: Final = 200
@@ -39,6 +40,7 @@ class ComparedExchange:
         occurrences: findings that occur in the comparison, redacted.
         case: redacted case of a mismatch, which may become an example of its findings; None for none.
         release: the releases of both sides.
+        timeline: when each step happened, None where that is not known.
     """
 
     exchange: Exchange
@@ -51,6 +53,7 @@ class ComparedExchange:
     case: Case | None = None
     release: ReleasePair = NO_RELEASE
     target_digest: int | None = None
+    timeline: Timeline | None = None
 
     @property
     def client_digest(self) -> int:

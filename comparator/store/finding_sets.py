@@ -11,9 +11,22 @@ from comparator.findings.tokens import token_of
 from comparator.postgres import Connection
 from comparator.stats.distinct_sketch import sketch_of
 from comparator.store.comparison_detail import ComparedExchange, pack, served_at
+from comparator.store.rollups import slot_of
 
+FINE_SLOT: Final = dt.timedelta(seconds=10)
+"""Length of the slots in which recent exchanges of a set are counted."""
+FINE_SLOTS_KEPT: Final = dt.timedelta(hours=2)
+"""Age from which they are folded into slots of ten minutes (`rollups.SLOT`)."""
 FINDINGS_OF_SET_MAX: Final = 500
 """Findings of one exchange that count in its set: the most telling ones, by level and name."""
+
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def fine_slot_of(at: dt.datetime) -> dt.datetime:
+    """Return the beginning of the FINE_SLOT that a time lies in."""
+    return at - (at - _EPOCH) % FINE_SLOT
 
 
 def findings_of_set(compared: ComparedExchange) -> tuple[str, ...]:
@@ -46,6 +59,11 @@ ON CONFLICT (id) DO UPDATE SET
     keys = shadow.merge_keys(finding_set.keys, excluded.keys)
 RETURNING count
 """
+ADD_SET_SLOTS = """
+INSERT INTO shadow.finding_set_slot (set_id, slot, served_by, stage, count)
+SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::bigint[])
+ON CONFLICT (set_id, slot, served_by, stage) DO UPDATE SET count = finding_set_slot.count + excluded.count
+"""
 ADD_SET_TOTALS = """
 INSERT INTO shadow.finding_set_total (set_id, day, release, count)
 SELECT * FROM unnest($1::text[], $2::date[], $3::text[], $4::bigint[])
@@ -65,15 +83,38 @@ async def add_sets(conn: Connection, fresh: Iterable[ComparedExchange], *, exemp
         if identity is not None:
             by_set.setdefault(identity, []).append(compared)
     counts = Counter[tuple[str, dt.date, str]]()
+    slots = Counter[tuple[str, dt.datetime, str, str]]()
     for identity, members in sorted(by_set.items()):
         count = await _upsert(conn, identity, members)
         counts.update((identity, served_at(one).date(), one.release.label) for one in members)
+        slots.update((identity, fine_slot_of(served_at(one)), *_served(one)) for one in members)
         # An example is renewed when the count has doubled, so that it is recent and costs little.
         if count.bit_length() != (count - len(members)).bit_length():
             await _keep_exemplar(conn, identity, members, exemplar_max_bytes)
-    rows = [(*key, count) for key, count in sorted(counts.items())]
-    if rows:
-        await conn.execute(ADD_SET_TOTALS, *(list(column) for column in zip(*rows, strict=True)))
+    for statement, counted in ((ADD_SET_TOTALS, counts), (ADD_SET_SLOTS, slots)):
+        rows = [(*key, count) for key, count in sorted(counted.items())]
+        if rows:
+            await conn.execute(statement, *(list(column) for column in zip(*rows, strict=True)))
+
+
+def _served(compared: ComparedExchange) -> tuple[str, str]:
+    """Return the serving side, and the stage."""
+    return str(compared.comparison.served_by), compared.exchange.stage
+
+
+FOLD_SLOTS = """
+WITH fine AS (
+    DELETE FROM shadow.finding_set_slot WHERE slot < $1 AND slot <> date_bin('10 minutes', slot, 'epoch') RETURNING *
+)
+INSERT INTO shadow.finding_set_slot (set_id, slot, served_by, stage, count)
+SELECT set_id, date_bin('10 minutes', slot, 'epoch'), served_by, stage, sum(count) FROM fine GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+ON CONFLICT (set_id, slot, served_by, stage) DO UPDATE SET count = finding_set_slot.count + excluded.count
+"""
+
+
+async def fold_slots(conn: Connection, now: dt.datetime) -> None:
+    """Fold slots of FINE_SLOT that are older than FINE_SLOTS_KEPT into slots of ten minutes."""
+    await conn.execute(FOLD_SLOTS, slot_of(now - FINE_SLOTS_KEPT))
 
 
 async def _upsert(conn: Connection, identity: str, members: Sequence[ComparedExchange]) -> int:

@@ -15,6 +15,7 @@ from comparator.stats.quantile_sketch import QuantileSketch
 from comparator.stats.quantile_sketch import load as load_sketch
 from comparator.store.comparison_detail import unpack, unpacked_detail
 from comparator.store.rows import ComparisonRow, Finding, KnownTotal, RouteLatency, VerdictTotal
+from comparator.store.timeline import unpacked_timeline
 from comparator.verdict import Verdict
 
 SELECT_TOTALS = """
@@ -213,7 +214,7 @@ SELECT_COMPARISONS = """
 SELECT
     served_at, exchange_id, route, served_by, stage, verdict, cause, confirmed, effects_compared, effects_note,
     served_status, mirrored_status, served_us, mirrored_us, rows_served, rows_mirrored, difference_count, detail,
-    coalesce(finding_set, '') AS finding_set, release
+    coalesce(finding_set, '') AS finding_set, release, compared_at, stored_at, timeline
 FROM shadow.comparison
 WHERE ($1 = '' OR exchange_id = $1) AND ($2 = '' OR route = $2)
     AND (cardinality($3::text[]) = 0 OR verdict = ANY($3)) AND served_at >= $4
@@ -241,7 +242,7 @@ SELECT_COMPARISONS_OF = """
 SELECT
     served_at, exchange_id, route, served_by, stage, verdict, cause, confirmed, effects_compared, effects_note,
     served_status, mirrored_status, served_us, mirrored_us, rows_served, rows_mirrored, difference_count, detail,
-    coalesce(finding_set, '') AS finding_set, release
+    coalesce(finding_set, '') AS finding_set, release, compared_at, stored_at, timeline
 FROM shadow.comparison
 WHERE exchange_id = ANY($1) AND served_at >= $2
 """
@@ -262,5 +263,5 @@ async def exemplars_of(conn: Connection, exchange_ids: Sequence[str]) -> list[Ca
 
 
 def _comparison_row(values: dict[str, Any]) -> ComparisonRow:
-    detail = unpacked_detail(values.pop("detail"))
-    return ComparisonRow(detail=detail, **values)
+    detail, timeline = unpacked_detail(values.pop("detail")), unpacked_timeline(values.pop("timeline"))
+    return ComparisonRow(detail=detail, timeline=timeline, **values)

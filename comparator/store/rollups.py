@@ -205,6 +205,7 @@ DELETE_OLD = (
     "DELETE FROM shadow.key_total WHERE day < $1::timestamptz::date",
     "DELETE FROM shadow.duration_total WHERE day < $1::timestamptz::date",
     "DELETE FROM shadow.release_total WHERE day < $1::timestamptz::date",
+    "DELETE FROM shadow.finding_set_slot WHERE slot < $1",
     "DELETE FROM shadow.finding_set_total WHERE day < $1::timestamptz::date",
     "DELETE FROM shadow.finding_set WHERE last_seen < $1",
 )

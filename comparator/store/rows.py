@@ -7,6 +7,7 @@ from comparator.exchanges.difference import Kind
 from comparator.findings.causes import CauseBody
 from comparator.findings.clustering import change_in_words
 from comparator.store.comparison_detail import ComparisonDetail
+from comparator.store.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +191,10 @@ class RouteLatency:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """One stored comparison; `cause` is "none" for none, durations are in microseconds, `detail` is what differed, `finding_set` the id of
-    the set of its findings, `release` the label of the releases of both sides.
+    """One stored comparison.
+
+    `cause` is "none" for none, durations are in microseconds, `detail` is what differed, `finding_set` the id of the set of its findings,
+    `release` the label of the releases of both sides, `timeline` and `stored_at` are None where they were not stored yet.
     """
 
     served_at: dt.datetime
@@ -214,3 +217,6 @@ class ComparisonRow:
     detail: ComparisonDetail
     finding_set: str = ""
     release: str = ""
+    compared_at: dt.datetime | None = None
+    stored_at: dt.datetime | None = None
+    timeline: Timeline | None = None

@@ -7,6 +7,7 @@ from typing import Final
 from comparator import postgres
 from comparator.postgres import SCHEMA_LOCK, Connection
 from comparator.settings import StoreSettings
+from comparator.store.finding_sets import fold_slots
 from comparator.store.rollups import delete_old_rollups
 from comparator.store.step_evidence import delete_old_step_evidence
 
@@ -61,6 +62,7 @@ async def maintain_partitions(conn: Connection, settings: StoreSettings, now: dt
             if name < oldest:
                 await conn.execute(f"DROP TABLE shadow.{name}")
         await conn.execute(DELETE_OLD_REST, now - dt.timedelta(days=settings.retention_days))
+        await fold_slots(conn, now)
         await delete_old_rollups(conn, now - dt.timedelta(days=settings.retention_days))
         await delete_old_step_evidence(conn, now, now - dt.timedelta(days=settings.retention_days))
     remaining = [name for name in await partitions(conn) if name >= oldest]

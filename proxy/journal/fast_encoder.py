@@ -78,6 +78,7 @@ class RawRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     skip: str
     sealed: bytes
     redacted: tuple[str, ...]
+    first_byte_us: int
 
 
 # msgpack's prefix of a text by its number of bytes, and of an array by its number of items, one character a byte (latin-1).
@@ -229,6 +230,7 @@ class FastEncoder:
             exchange.skip.value if exchange.skip else "",
             sealed,
             request_template.redacted_paths + response_template.redacted_paths,
+            exchange.first_byte_us,
         )
 
     def is_plain(self, text: str) -> bool:

@@ -11,12 +11,12 @@ Integers are little-endian. The checksum is the CRC-32 of the header before it a
 never taken for a whole one. The frame of one exchange, a GET of /v2 with the sequence 4712:
 
     a5 46 52 4d                magic
-    60 00 00 00                96 bytes of payload
+    5d 00 00 00                93 bytes of payload
     01 00 00 00                1 exchange
     68 12 00 00 00 00 00 00    the first has the sequence 4712
     80 84 48 36 fe 9c 97 17    the last ended at 1700000000.002
-    a0 06 fa 48                CRC-32
-    28 b5 2f fd 20 57 ...      zstd of 91 dc 00 16 a2 "a1" a5 "score" ...: an array of one Record, an array of 22 fields
+    cc fc 21 04                CRC-32
+    28 b5 2f fd 20 54 ...      zstd of 91 dc 00 17 a2 "a1" a5 "score" ...: an array of one Record, an array of 23 fields
 
 Fields are only ever added at the end of a record, with a default, so a later version reads every earlier file. A change that is not
 possible in this way gets the next format version, and its own decoder here.
@@ -52,6 +52,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
         skip: the policy that keeps the exchange from being mirrored; "" for none.
         sealed: the encrypted originals of what was redacted (`proxy.journal.redaction`); empty for none.
         redacted: the names of what was redacted, e.g. `request.header.authorization`.
+        first_byte_us: microseconds from `started_ns` until the head of the response arrived; 0 if none came.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     skip: str
     sealed: bytes = b""
     redacted: tuple[str, ...] = ()
+    first_byte_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ def record_of(exchange: Exchange) -> Record:
         failed.detail if failed else "",
         exchange.overlapped,
         exchange.skip,
+        first_byte_us=exchange.first_byte_us,
     )
 
 
@@ -153,6 +156,7 @@ def exchange_of(record: Record) -> Exchange:
         outcome=outcome,
         overlapped=record.overlapped,
         skip=record.skip,
+        first_byte_us=record.first_byte_us,
     )
 
 

@@ -74,6 +74,7 @@ class ServedExchange:
         shadow_mark: the value of X-Shadow-Request, "" if the request has none.
         overlapped: whether another request with the same key was in flight at some time meanwhile.
         failed: why the side gave no response, or no complete one.
+        first_byte_ns: Unix time at which the head of the response arrived; 0 if none came.
         ended_ns: Unix time at which the response was complete.
     """
 
@@ -89,7 +90,7 @@ class ServedExchange:
     added = EMPTY_BLOCK
     trace = ""
     shadow_mark = ""
-    ended_ns = 0
+    first_byte_ns = ended_ns = 0
 
     def __init__(
         self, head: RequestHead, exchange_id: str, started_ns: int, started_s: float, body_max_bytes: int
@@ -107,6 +108,11 @@ class ServedExchange:
         if self.response is not None:
             return self.response.status
         return FAILURE_STATUS[self.failed.cause] if self.failed is not None else CLIENT_GONE
+
+    @property
+    def first_byte_us(self) -> int:
+        """Microseconds until the head of the response arrived; 0 if none came."""
+        return max(0, self.first_byte_ns - self.started_ns) // 1_000
 
     def encoded_head(self, backend: BackendAddress, *, upgrade: bool) -> bytes:
         """Return the head of the request as it is sent to a backend."""
@@ -147,4 +153,5 @@ class ServedExchange:
             failed.detail if failed else "",
             self.overlapped,
             self.skip.value if self.skip else "",
+            first_byte_us=self.first_byte_us,
         )

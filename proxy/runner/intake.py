@@ -109,7 +109,8 @@ class Intake:
             self.metrics.read.inc(len(entries))
             await self.effects.wait_until_delivered(entries)
             # All windows of a batch are opened before any of it claims, so that overlaps are found.
-            opened = [self._open(entry) for entry in entries]
+            delivered_us = now_us()
+            opened = [self._open(entry, delivered_us) for entry in entries]
             self._end_unread()
             for exchange in opened:
                 await self._decide(exchange)
@@ -129,7 +130,7 @@ class Intake:
         for exchange in due:
             await self._decide(exchange, complete=True)
 
-    def _open(self, entry: JournalEntry) -> ReadExchange:
+    def _open(self, entry: JournalEntry, delivered_us: int) -> ReadExchange:
         exchange = entry.exchange
         duplicate = exchange.id in self.outcomes or self.ledger.has_window(exchange.id)
         # The id is the client's to choose: a second exchange of that id gets a window of its own, and is not mirrored.
@@ -137,7 +138,7 @@ class Intake:
         cause = self._refusal(exchange) or (RunnerSkip.DUPLICATE_ID if duplicate else None)
         if cause is None and self.effects.was_released(window):
             cause = RunnerSkip.LATE
-        self.outcomes.begin(entry, by_id=not duplicate)
+        self.outcomes.begin(entry, by_id=not duplicate, delivered_us=delivered_us)
         self.effects.open(exchange, window)
         return ReadExchange(entry, window, cause)
 

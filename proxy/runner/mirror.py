@@ -32,6 +32,7 @@ from comparator.exchanges.model import (
 )
 from comparator.exchanges.row_changes import RowChange
 from comparator.exchanges.table_schema import Schemas
+from comparator.store.timeline import MirrorSteps, MirrorTimes
 from comparator.verdict import Comparison, Lookups, Verdict, confirm
 from proxy.runner.clock import now_us
 from proxy.runner.ledger import MirrorRun
@@ -104,6 +105,7 @@ class MirrorResult:
         comparison: None when the shadow's row changes were lost, or not surely those of the run (INCOMPARABLE).
         compare_s: time that the first comparison took, in seconds.
         aligned: rows written to make the shadow equal to live.
+        times: when each step happened, None where that is not known.
     """
 
     served: Observation
@@ -111,6 +113,7 @@ class MirrorResult:
     comparison: Comparison | None
     compare_s: float = 0.0
     aligned: WrittenRows = NOTHING_WRITTEN
+    times: MirrorTimes | None = None
 
 
 def served_observation(exchange: Exchange, claim: Claim, schemas: Schemas) -> Observation:
@@ -133,6 +136,20 @@ def changes_of(effects: Effects) -> list[RowChange]:
 
 def _body_bytes(observation: Observation) -> int:
     return len(observation.outcome.body) if isinstance(observation.outcome, Response) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One run of the mirrored side, and when it was sent, answered and its commits known, in Unix microseconds."""
+
+    observation: Observation
+    sent_us: int
+    answered_us: int
+    collected_us: int
+
+    def steps(self) -> MirrorSteps:
+        """Return its steps, with now as the time of the comparison."""
+        return MirrorSteps(self.sent_us, self.answered_us, self.collected_us, now_us())
 
 
 @dataclass(slots=True)
@@ -161,25 +178,30 @@ class Mirror:
     tagged_sides: frozenset[Side]
     may_confirm: Callable[[], bool]
 
-    async def run(self, run: MirrorRun, align: Align) -> MirrorResult:
+    async def run(self, run: MirrorRun, align: Align, *, delivered_us: int = 0) -> MirrorResult:
         """Mirror, compare, confirm and align.
 
         Args:
             run: the exchange, with the transactions of its served side.
             align: makes changes on the shadow; returns when they are made.
+            delivered_us: when everything that the served side had committed was known, Unix microseconds.
         """
         served = served_observation(run.exchange, run.claim, self.schemas)
         live = changes_of(served.effects)
         began_us = now_us()
-        mirrored = await self._attempt(run, began_us)
+        attempt = await self._attempt(run, began_us)
+        mirrored = last = attempt.observation
         compared_from = time.perf_counter()
         comparison = await self._compare(run, served, mirrored, began_us)
         compare_s = time.perf_counter() - compared_from
-        last = mirrored
+        first, second = attempt.steps(), None
         if comparison is not None and comparison.verdict is Verdict.MISMATCH:
-            comparison, last = await self._confirm(run, align, served, mirrored, comparison, run_began_us=began_us)
+            comparison, last, second = await self._confirm(
+                run, align, served, mirrored, comparison, run_began_us=began_us
+            )
         aligned = await self._write(align, live, changes_of(last.effects))
-        return MirrorResult(served, mirrored, comparison, compare_s, aligned)
+        times = MirrorTimes(delivered_us, first, second, now_us())
+        return MirrorResult(served, mirrored, comparison, compare_s, aligned, times)
 
     async def _confirm(
         self,
@@ -190,25 +212,31 @@ class Mirror:
         comparison: Comparison,
         *,
         run_began_us: int,
-    ) -> tuple[Comparison, Observation]:
-        """Run again from the state before; return the verdict, and the observation whose row changes are still to be undone."""
+    ) -> tuple[Comparison, Observation, MirrorSteps | None]:
+        """Run again from the state before.
+
+        Returns:
+            The verdict, the observation whose row changes are still to be undone, and the steps of the second run, None for none.
+        """
         undo = alignment((), changes_of(first.effects), self.primary_keys)
         # A table that the mirrored run has emptied (TRUNCATE) cannot be put back from its changes.
         if undo.unknown or not self.may_confirm():
-            return comparison, first
+            return comparison, first, None
         if undo:
             await align(undo)
         began_us = now_us()
-        second = await self._attempt(run, run_began_us)
+        attempt = await self._attempt(run, run_began_us)
+        second = attempt.observation
         again = await self._compare(run, served, second, began_us)
-        return (comparison if again is None else confirm(comparison, again)), second
+        return (comparison if again is None else confirm(comparison, again)), second, attempt.steps()
 
-    async def _attempt(self, run: MirrorRun, began_us: int) -> Observation:
-        side, run_id = run.exchange.served_by.other, run.exchange.id
-        self.effects.open(run_id, run.claim.keys, tagged=side in self.tagged_sides, now_us=now_us(), side=side)
+    async def _attempt(self, run: MirrorRun, began_us: int) -> _Attempt:
+        side, run_id, sent_us = run.exchange.served_by.other, run.exchange.id, now_us()
+        self.effects.open(run_id, run.claim.keys, tagged=side in self.tagged_sides, now_us=sent_us, side=side)
         interruptions, fenced, may_write = self.feed.interruptions, False, False
         try:
             sent = await self.client.send(run.exchange, side)
+            answered_us = now_us()
             may_write = isinstance(sent.outcome, Failed) and sent.outcome.cause is not FailureCause.REFUSED
             fenced = await self._fence(run)
         finally:
@@ -221,7 +249,8 @@ class Mirror:
         if not fenced or self.feed.interruptions != interruptions:
             # The database may have been unavailable to the mirrored side as well: neither response nor rows are evidence.
             effects = replace(effects, outcome=EffectsOutcome.LOST)
-        return Observation(side, Role.MIRRORED, sent.outcome, sent.duration_ns, effects)
+        observation = Observation(side, Role.MIRRORED, sent.outcome, sent.duration_ns, effects)
+        return _Attempt(observation, sent_us, answered_us, now_us())
 
     async def _fence(self, run: MirrorRun) -> bool:
         """Wait until everything that the request committed has been delivered; return whether that worked.

@@ -33,6 +33,7 @@ class Outcomes:
     buffer: OutcomeBuffer
     metrics: RunnerMetrics
     _entries: dict[str, JournalEntry] = field(default_factory=dict[str, JournalEntry])
+    _delivered_us: dict[str, int] = field(default_factory=dict[str, int])
 
     def __contains__(self, exchange_id: str) -> bool:
         return exchange_id in self._entries
@@ -40,11 +41,16 @@ class Outcomes:
     def __getitem__(self, exchange_id: str) -> JournalEntry:
         return self._entries[exchange_id]
 
-    def begin(self, entry: JournalEntry, *, by_id: bool) -> None:
+    def delivered_us(self, exchange_id: str) -> int:
+        """Return when everything that an exchange without an outcome had committed was known, Unix microseconds."""
+        return self._delivered_us[exchange_id]
+
+    def begin(self, entry: JournalEntry, *, by_id: bool, delivered_us: int = 0) -> None:
         """Add an exchange that was read. The second one of an id has its own outcome, but is not found `by_id`."""
         self.buffer.begin(entry)
         if by_id:
             self._entries[entry.exchange.id] = entry
+            self._delivered_us[entry.exchange.id] = delivered_us
 
     def end_unread(self, unread: UnreadRange) -> None:
         """Count exchanges that could not be read, and pass them on."""
@@ -69,5 +75,5 @@ class Outcomes:
         else:
             self.metrics.compared.labels(exchange.route, comparison.verdict.value).inc()
         if self._entries.get(exchange.id) is entry:
-            del self._entries[exchange.id]
+            del self._entries[exchange.id], self._delivered_us[exchange.id]
         await self.buffer.add(entry, mirrored, cause)

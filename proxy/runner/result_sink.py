@@ -15,9 +15,11 @@ from comparator.settings import CompareSettings
 from comparator.store.comparison_detail import ComparedExchange
 from comparator.store.ended import EndedAs, EndedBatch, EndedExchanges
 from comparator.store.store import Store
+from comparator.store.timeline import Timeline, timeline_of
 from comparator.verdict import Comparison, Verdict
 from proxy.config.journal import RedactionSettings
 from proxy.journal.driver import JournalEntry, UnreadRange
+from proxy.runner.intake import trace_id_of
 from proxy.runner.mirror import MirrorResult
 from proxy.runner.releases import ReleaseReader
 from proxy.runner.result_buffer import Outcome
@@ -132,7 +134,17 @@ class ResultSink:
             occurrences=tuple(map(self._redactor.occurrence, occurrences)),
             case=case_of(exchange, mirrored.served, mirrored.mirrored, self._redactor) if mismatch else None,
             release=self._releases.read(mirrored.served, mirrored.mirrored),
+            timeline=_timeline(entry, mirrored),
         )
+
+
+def _timeline(entry: JournalEntry, mirrored: MirrorResult) -> Timeline | None:
+    if mirrored.times is None:
+        return None
+    exchange, trace_id = entry.exchange, trace_id_of(entry.exchange)
+    return timeline_of(
+        exchange, mirrored.times, mirrored.served, mirrored.mirrored, writer=entry.writer, trace_id=trace_id
+    )
 
 
 def _skipped(batch: Sequence[Outcome]) -> Counter[tuple[str, dt.datetime, str, str]]:

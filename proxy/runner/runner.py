@@ -268,7 +268,8 @@ class Runner:
             await self._apply_all(run)
             await self.outcomes.end(entry, None, cause)
             return
-        result = await self.mirror.run(run, self.align)
+        delivered_us = self.outcomes.delivered_us(run.exchange.id)
+        result = await self.mirror.run(run, self.align, delivered_us=delivered_us)
         self._repair_strays()
         route, mirrored = run.exchange.route, result.mirrored
         self.metrics.mirrored_seconds.labels(route, mirrored.side.value).observe(mirrored.duration_ns / 1e9)

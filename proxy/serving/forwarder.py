@@ -206,6 +206,7 @@ class Forwarding:
         """Pass the head of the response on."""
         exchange = self._exchange
         self._response = exchange.response = head
+        exchange.first_byte_ns = time.time_ns()
         self.deadline = self._total_deadline
         if self._unsent:
             self._unsent.clear()

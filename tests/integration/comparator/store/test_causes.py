@@ -205,6 +205,7 @@ async def test_rarest_sets_beyond_the_bound_are_folded_and_no_exchange_is_lost(s
     (cause,) = await solved(store)
     assert kept == 3
     assert cause.exchanges == 44
+    assert sum(count for *_, count in await slots_of(store)) == 44
 
 
 async def test_days_are_counted_apart_and_compared(store: Store) -> None:
@@ -234,3 +235,38 @@ async def test_exchanges_added_while_sets_are_folded_are_not_lost(store: Store) 
     await asyncio.gather(add(), solve())
     (cause,) = await solved(store)
     assert cause.exchanges == 20 + 3 * len(fields)
+
+
+async def slots_of(store: Store) -> list[tuple[dt.datetime, str, str, int]]:
+    async with store.connection() as conn:
+        records = await conn.fetch(
+            "SELECT slot, served_by, stage, sum(count)::bigint AS count FROM shadow.finding_set_slot GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        )
+    return [tuple(record.values()) for record in records]
+
+
+async def test_exchanges_of_a_set_are_counted_by_ten_seconds_side_and_stage(store: Store) -> None:
+    batch = exchanges("a", LOST, count=2) + exchanges("b", LOST, count=3, at=NOW + dt.timedelta(seconds=19))
+    await store.add(batch)
+    await store.add(batch)
+    assert await slots_of(store) == [
+        (NOW, "candidate", "candidate_100", 2),
+        (NOW + dt.timedelta(seconds=10), "candidate", "candidate_100", 3),
+    ]
+
+
+async def test_old_slots_are_folded_into_ten_minutes_and_lose_nothing(store: Store) -> None:
+    await store.add(
+        exchanges("a", LOST, count=2)
+        + exchanges("b", LOST, count=3, at=NOW + dt.timedelta(seconds=19))
+        + exchanges("c", LOST, count=4, at=LATER)
+    )
+    now = NOW + dt.timedelta(hours=2, minutes=30)
+    await store.maintain(now)
+    await store.maintain(now)
+    assert await slots_of(store) == [
+        (NOW, "candidate", "candidate_100", 5),
+        (LATER, "candidate", "candidate_100", 4),
+    ]
+    await store.maintain(now + dt.timedelta(days=30))
+    assert await slots_of(store) == []

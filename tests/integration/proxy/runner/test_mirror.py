@@ -6,15 +6,18 @@ from pathlib import Path
 import asyncpg
 import pytest
 from aiohttp import ClientSession
+from msgspec.structs import astuple
 
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
+from comparator.store.timeline import unpacked_timeline
 from proxy.config.runner import RunnerSettings
 from proxy.rollout.accounting import total
 from tests.support.mirror_lab import FAILS_AFTER_S, WRITTEN, checksums, mirror_lab
 from tests.support.mirroring import clean_up_job, mirroring, outcomes, send_requests, settled
 from tests.support.scraping import free_port, until
 
+SELECT_TIMELINE = "SELECT timeline, stored_at, compared_at FROM shadow.comparison WHERE exchange_id = $1"
 SELECT_FIRST_RUN = """
 SELECT mirrored_status, mirrored_us, (SELECT array_agg(kind ORDER BY kind) FROM shadow.step_hit) AS kinds
 FROM shadow.comparison WHERE exchange_id = $1
@@ -48,6 +51,29 @@ async def test_every_injected_divergence_is_found_once_and_nothing_else(
         assert compared > count / 10
         assert len(ordered) - len(found) <= total(samples, "shadow_skipped_total")
         assert await checksums(made.live_dsn) == await checksums(made.shadow_dsn)
+
+
+async def test_steps_of_a_confirmed_mismatch_are_stored_in_their_order(postgres_dsn: str, tmp_path: Path) -> None:
+    capture, runner = options(Driver.STREAM)
+    async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made, ClientSession() as session:
+        async with mirroring(made):
+            request_id = await made.serve(session, Side.CANDIDATE, made.addresses[3], fault="lost_stamp")
+            await until(runner.port, lambda s: settled(s, 1))
+        conn = await asyncpg.connect(made.store_dsn)
+        row = await conn.fetchrow(SELECT_TIMELINE, request_id)
+        await conn.close()
+        assert row
+        timeline = unpacked_timeline(row["timeline"])
+        assert timeline is not None
+        assert timeline.second is not None
+        steps = [timeline.delivered_us, *astuple(timeline.first), *astuple(timeline.second), timeline.aligned_us]
+        assert steps == sorted(steps)
+        assert steps[0] > 0
+        assert timeline.served is not None
+        assert timeline.mirrored is not None
+        assert timeline.served.named
+        assert timeline.mirrored.last_us <= timeline.first.collected_us
+        assert row["stored_at"] >= row["compared_at"]
 
 
 async def test_mismatch_that_does_not_occur_again_is_transient(postgres_dsn: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -394,3 +395,36 @@ async def test_served_messages_are_journaled_unchanged(tmp_path: Path) -> None:
         assert ("X-API-Key", "secret") in exchange.request.headers
         fields = (("Content-Length", "2"), ("X-A", "1"), ("X-A", "2"), ("Set-Cookie", "c"))
         assert exchange.outcome == Response(200, fields, b"\x00\xff")
+
+
+async def test_time_of_the_first_byte_is_journaled(tmp_path: Path) -> None:
+    go_on = asyncio.Event()
+
+    async def head_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_message(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        await go_on.wait()
+        writer.write(b"ok")
+
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(handler=head_first)) as it:
+        client = await it.client()
+        await client.send(GET)
+        head = await client.reader.readuntil(b"\r\n\r\n")
+        first_byte_before_us = time.time_ns() // 1_000
+        go_on.set()
+        assert await client.reader.readexactly(2) == b"ok"
+        [exchange] = await it.journaled(1)
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert 0 < exchange.first_byte_us <= first_byte_before_us - exchange.started_ns // 1_000
+        assert exchange.first_byte_us <= (exchange.ended_ns - exchange.started_ns) // 1_000
+
+
+async def test_exchange_without_a_response_has_no_first_byte(tmp_path: Path) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_message(reader)
+        writer.close()
+
+    async with proxy_lab(tmp_path, candidate=ScriptedBackend(handler=hang_up)) as it:
+        await it.ask(get("/v2/stamps/3/score/0xAb", method="POST", body=b""))
+        [exchange] = await it.journaled(1)
+        assert exchange.first_byte_us == 0

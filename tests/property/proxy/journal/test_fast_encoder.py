@@ -106,6 +106,7 @@ def exchanges(draw: st.DrawFn) -> list[ServedExchange]:
         exchange.added = forwarding_block(head, client)
         exchange.trace = f"00-{exchange.id[:32]:0>32}-{1:016x}-01"
         exchange.shadow_mark = head.value("x-shadow-request") or ""
+        exchange.first_byte_ns = draw(st.sampled_from((0, 2**32, 2**40 - 1)))
         exchange.ended_ns, exchange.route_name, exchange.stage = 2**40, "score", "candidate_100"
         exchange.side, exchange.skip = draw(st.sampled_from(((Side.LEGACY, None), (Side.CANDIDATE, Skip.WRITE))))
         exchange.overlapped = draw(st.booleans())
