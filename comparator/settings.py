@@ -62,40 +62,35 @@ class HeaderRules(Struct, frozen=True):
     ignore: tuple[str, ...] = ()
 
 
-class KnownDifference(Struct, frozen=True):
-    """A difference that is expected and has a ticket. It is counted as `known`, never as a mismatch.
+class KnownPlace(Struct, frozen=True, kw_only=True):
+    """A place at which the sides differ. One of `path`, `status`, `header` and `table` is required; the other fields narrow it down.
 
-    One of `path`, `status`, `header` and `table` is required; the other fields narrow it down.
+    Values are compared as text: a text as it is, anything else as JSON. Regular expressions match the whole text. `{name}` stands for
+    each value that the conditions found under this name: as a segment of `path`, and as a whole value of `row`.
 
     Attributes:
-        reason: explanation of the difference; required.
-        ticket: issue in which it is discussed.
-        route: name of the route. Empty: every route.
         path: path in the response's body, or in a JSON column when `table` is given; the notation is that of `rules`.
         status: the difference is one of status codes.
         header: name of the header that differs.
         table: table whose rows differ; it has to be described in `compare.tables`.
         column: column that differs. Empty: any column, or whole rows.
-        kind: kind of the difference, e.g. "missing" (`comparator.exchanges.difference.Kind`). Empty: any kind.
-        candidate: exact JSON text of the candidate's value; none: any value.
-        legacy: exact JSON text of the legacy's value; none: any value.
-        owner: person or team in charge of the difference.
-        expires: last day (UTC) on which the declaration holds; none: it never expires.
+        kind: kind of the difference (`comparator.exchanges.difference.Kind`) with the legacy as the model, whichever side serves: `extra`
+            and `extra_row` are what only the candidate has, `missing` and `missing_row` what only the legacy has. Empty: any kind.
+        row: regular expressions by column: the values of a row that only one side has, or of the natural key of a row that both have. A
+            path leads into a JSON column: `data.provider`.
+        candidate: regular expression of the candidate's value. Empty: any value, also none.
+        legacy: regular expression of the legacy's value. Empty: any value, also none.
     """
 
-    reason: str
-    ticket: str
-    route: str = ""
     path: str = ""
     status: bool = False
     header: str = ""
     table: str = ""
     column: str = ""
     kind: str = ""
-    candidate: str | None = None
-    legacy: str | None = None
-    owner: str = ""
-    expires: dt.date | None = None
+    row: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    candidate: str = ""
+    legacy: str = ""
 
     def __post_init__(self) -> None:
         """Give the table its canonical name.
@@ -105,6 +100,83 @@ class KnownDifference(Struct, frozen=True):
         """
         if self.table:
             msgspec.structs.force_setattr(self, "table", canonical_name(self.table))
+
+
+class Condition(Struct, frozen=True, kw_only=True):
+    """A condition on the request, its key, or what one side did. It holds if all that is given holds, of at least one selected value.
+
+    `path`, `table` or `header` selects values; without them the condition is about the whole. Regular expressions match the whole text:
+    of a text as it is, of anything else as JSON.
+
+    Attributes:
+        of: `request`, `key`, `candidate` or `legacy`.
+        methods: of a request: its method is one of these. Empty: any.
+        target: of a request: regular expression of its path and query.
+        status: of a side: its status code is one of these. Empty: any.
+        header: regular expression of the lower-case name of a header; selects its value.
+        path: path in the JSON body of the request, or of the side's response; selects what is there.
+        table: selects the rows of this table that the side changed, as they were before and after.
+        ops: only rows that were changed so (insert, update, delete), and as they are then. Empty: any.
+        having: regular expressions by path inside of the selected value, or by column of the row; a path leads on into a JSON column.
+        other_than: JSON types by path, as in `having`: the value there is of none of these. The path `$` is the selected value itself; of a column that holds JSON, its document is looked at.
+        matches: regular expression of the selected value.
+        name: name under which the places of the difference use what is found.
+        take: path, as in `having`, of the values to be found under `name`. Empty: the selected value itself.
+    """
+
+    of: str
+    methods: tuple[str, ...] = ()
+    target: str = ""
+    status: tuple[int, ...] = ()
+    header: str = ""
+    path: str = ""
+    table: str = ""
+    ops: tuple[str, ...] = ()
+    having: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    other_than: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict[str, tuple[str, ...]])
+    matches: str = ""
+    name: str = ""
+    take: str = ""
+
+    def __post_init__(self) -> None:
+        """Give the table its canonical name.
+
+        Raises:
+            ValueError: the text does not name a table.
+        """
+        if self.table:
+            msgspec.structs.force_setattr(self, "table", canonical_name(self.table))
+
+
+class KnownDifference(Struct, frozen=True, kw_only=True):
+    """An expected difference: where the sides differ, for what reason, and under which conditions.
+
+    It explains a difference at one of its places, in an exchange of which its conditions hold. The difference is then counted as `known`
+    and is no mismatch; one beside it that nothing explains still is.
+
+    Attributes:
+        name: unique name.
+        reason: explanation of the difference; required.
+        instead: what the candidate does where the legacy does otherwise.
+        where: the places, at least one.
+        when: conditions of which all have to hold. Empty: none.
+        when_any: conditions of which at least one has to hold. Empty: none.
+        routes: names of the routes. Empty: every route.
+        ticket: issue in which it is discussed.
+        owner: person or team in charge of the difference.
+        expires: last day (UTC) on which the declaration holds; none: it never expires.
+    """
+
+    name: str
+    reason: str
+    where: tuple[KnownPlace, ...]
+    instead: str = ""
+    when: tuple[Condition, ...] = ()
+    when_any: tuple[Condition, ...] = ()
+    routes: tuple[str, ...] = ()
+    ticket: str = ""
+    owner: str = ""
+    expires: dt.date | None = None
 
 
 class RouteCompare(Struct, frozen=True):

@@ -14,11 +14,12 @@ from comparator.effects.natural_keys import KeyLookup, no_lookup
 from comparator.effects.row_diff import compile_tables
 from comparator.exchanges.difference import Difference, Kind, RuleHit
 from comparator.exchanges.json_values import TruncatedBody
-from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Role, Side
+from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Request, Role, Side
 from comparator.responses.compare import EQUAL, ResponseResult, compare_responses, surely_equal
+from comparator.responses.exchange_evidence import evidence_of
 from comparator.rules.actions import ComparisonTime
 from comparator.rules.compile import RouteRules, compile_routes
-from comparator.rules.known_differences import CompiledKnown, compile_known, explained_by
+from comparator.rules.known_differences import CompiledKnown, KnownInExchange, compile_known
 from comparator.settings import CompareSettings
 
 
@@ -119,9 +120,18 @@ class Comparison:
 
     @property
     def effects_note(self) -> str:
-        """The reason for which effects were not compared, e.g. `mirrored: lost`; "" if they were, and for a failure."""
-        outcomes = zip(Role, self.effects_outcomes or (), strict=False)
-        return "; ".join(f"{role}: {outcome}" for role, outcome in outcomes if outcome is not EffectsOutcome.ATTRIBUTED)
+        """The reason for which effects were not compared, e.g. `legacy (mirrored): lost`; "" if they were, and for a failure.
+
+        The candidate comes first, whichever side served.
+        """
+        outcomes = self.effects_outcomes or ()
+        sides = ((self.served_by, Role.SERVED), (self.served_by.other, Role.MIRRORED))
+        notes = [
+            f"{side} ({role}): {outcome}"
+            for (side, role), outcome in sorted(zip(sides, outcomes, strict=False))
+            if outcome is not EffectsOutcome.ATTRIBUTED
+        ]
+        return "; ".join(notes)
 
     @property
     def expired(self) -> tuple[RuleHit, ...]:
@@ -174,6 +184,8 @@ class Comparator:
         *,
         now: dt.datetime,
         lookups: Lookups = NO_LOOKUPS,
+        request: Request | None = None,
+        key: str = "",
     ) -> Comparison:
         """Compare the observations of one request.
 
@@ -183,6 +195,8 @@ class Comparator:
             mirrored: observation of the mirrored side, on the shadow database.
             now: aware time, by which rules expire.
             lookups: natural keys of rows outside of the effects, and log positions at the responses.
+            request: the request, for conditions of known differences; of an unknown one no condition on the request holds.
+            key: its ordering key, "" for none.
         """
         a, b = served.outcome, mirrored.outcome
         if isinstance(a, Failed):
@@ -192,7 +206,8 @@ class Comparator:
         left_out = served.effects.left_out | mirrored.effects.left_out
         if left_out:
             both = (replace(side, effects=side.effects.without(left_out)) for side in (served, mirrored))
-            return replace(self.compare(route, *both, now=now, lookups=lookups), left_out=tuple(sorted(left_out)))
+            compared = self.compare(route, *both, now=now, lookups=lookups, request=request, key=key)
+            return replace(compared, left_out=tuple(sorted(left_out)))
         rules = self.rules_of(route)
         equal = surely_equal(a, b, rules)
         if equal and _nothing_written(served.effects, mirrored.effects):
@@ -204,7 +219,14 @@ class Comparator:
         effects = _NOTHING_WRITTEN if outcomes else self._effects(served, mirrored, lookups, when)
         if response is EQUAL and effects is _NOTHING_WRITTEN and not outcomes:
             return _PLAIN_MATCH[served.side]
-        return self._judge(route, served.side, response, effects, outcomes, today)
+        differences = (*response.differences, *effects.differences)
+        explained: _Explained = (), (), ()
+        if differences:
+            observed = (served, mirrored)
+            evidence = evidence_of(observed, request=request, key=key, body_max_bytes=self.settings.body_max_bytes)
+            known = KnownInExchange(self._known, route, served.side, evidence)
+            explained = _explain(known, differences, today)
+        return _judge(served.side, response, effects, outcomes, explained)
 
     def rules_of(self, route: str) -> RouteRules:
         """Return the rules for the responses of a route; an undeclared route has the global rules."""
@@ -223,56 +245,53 @@ class Comparator:
             when,
         )
 
-    def _judge(
-        self,
-        route: str,
-        side: Side,
-        response: ResponseResult,
-        effects: EffectsResult,
-        outcomes: tuple[EffectsOutcome, EffectsOutcome] | None,
-        today: dt.date,
-    ) -> Comparison:
-        differences = (*response.differences, *effects.differences)
-        rule_hits = (*response.rule_hits, *effects.rule_hits)
-        known: tuple[ExplainedDifference, ...] = ()
-        if differences:
-            differences, known, expired = self._explain(route, side, differences, today)
-            rule_hits += expired
-        verdict, cause = _verdict(differences, known)
-        return Comparison(
-            verdict=verdict,
-            cause=cause,
-            served_by=side,
-            differences=differences,
-            known=known,
-            rule_hits=rule_hits,
-            effects_compared=outcomes is None,
-            effects_outcomes=outcomes,
-            rows=effects.rows,
-            undescribed=effects.undescribed,
-            low_confidence=bool(differences) and all(d.table in effects.low_confidence for d in differences),
-            differing_tables=tuple(sorted({d.table for d in differences if d.table} - set(effects.low_confidence))),
-        )
 
-    def _explain(
-        self, route: str, side: Side, differences: Sequence[Difference], today: dt.date
-    ) -> tuple[tuple[Difference, ...], tuple[ExplainedDifference, ...], tuple[RuleHit, ...]]:
-        """Split differences into unexplained and known ones; return them with the hits of expired declarations."""
-        unexplained: list[Difference] = []
-        known: list[ExplainedDifference] = []
-        expired: list[RuleHit] = []
-        for difference in differences:
-            declared = explained_by(self._known, route, side, difference)
-            holding = next((d for d in declared if d.applies(today)), None)
-            if holding is not None:
-                known.append(ExplainedDifference(difference, holding.id, holding.reason, holding.ticket))
-                continue
-            expired += [
-                RuleHit(d.id, difference.path, expired=True, table=difference.table, column=difference.column)
-                for d in declared
-            ]
-            unexplained.append(difference)
-        return tuple(unexplained), tuple(known), tuple(expired)
+_Explained = tuple[tuple[Difference, ...], tuple[ExplainedDifference, ...], tuple[RuleHit, ...]]
+"""Unexplained differences, known ones, and hits of expired declarations."""
+
+
+def _judge(
+    side: Side,
+    response: ResponseResult,
+    effects: EffectsResult,
+    outcomes: tuple[EffectsOutcome, EffectsOutcome] | None,
+    explained: _Explained,
+) -> Comparison:
+    differences, known, expired = explained
+    verdict, cause = _verdict(differences, known)
+    return Comparison(
+        verdict=verdict,
+        cause=cause,
+        served_by=side,
+        differences=differences,
+        known=known,
+        rule_hits=(*response.rule_hits, *effects.rule_hits, *expired),
+        effects_compared=outcomes is None,
+        effects_outcomes=outcomes,
+        rows=effects.rows,
+        undescribed=effects.undescribed,
+        low_confidence=bool(differences) and all(d.table in effects.low_confidence for d in differences),
+        differing_tables=tuple(sorted({d.table for d in differences if d.table} - set(effects.low_confidence))),
+    )
+
+
+def _explain(known: KnownInExchange, differences: Sequence[Difference], today: dt.date) -> _Explained:
+    """Split differences into unexplained and known ones; return them with the hits of expired declarations."""
+    unexplained: list[Difference] = []
+    explained: list[ExplainedDifference] = []
+    expired: list[RuleHit] = []
+    for difference in differences:
+        declared = known.explaining(difference)
+        holding = next((d for d in declared if d.applies(today)), None)
+        if holding is not None:
+            explained.append(ExplainedDifference(difference, holding.id, holding.reason, holding.ticket))
+            continue
+        expired += [
+            RuleHit(d.id, difference.path, expired=True, table=difference.table, column=difference.column)
+            for d in declared
+        ]
+        unexplained.append(difference)
+    return tuple(unexplained), tuple(explained), tuple(expired)
 
 
 _NOTHING_WRITTEN: Final = EffectsResult()

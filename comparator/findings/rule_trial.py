@@ -42,13 +42,19 @@ def try_rules(old: Comparator, new: Comparator, cases: Iterable[OpenedCase], *, 
     hidden: list[VerdictChange] = []
     revealed: list[VerdictChange] = []
     for case in cases:
-        before = old.compare(case.route, case.served, case.mirrored, now=now)
-        after = new.compare(case.route, case.served, case.mirrored, now=now)
+        before = compare_case(old, case, now=now)
+        after = compare_case(new, case, now=now)
         compared += 1
         changed += before.verdict is not after.verdict
         hidden += _only_in(before, after, case)
         revealed += _only_in(after, before, case)
     return RuleTrial(compared, changed, tuple(hidden), tuple(revealed))
+
+
+def compare_case(comparator: Comparator, case: OpenedCase, *, now: dt.datetime) -> Comparison:
+    """Compare the observations of a case; `now` is an aware time, by which rules expire."""
+    request, key = case.exchange.request, case.exchange.key
+    return comparator.compare(case.route, case.served, case.mirrored, now=now, request=request, key=key)
 
 
 def _only_in(comparison: Comparison, other: Comparison, case: OpenedCase) -> list[VerdictChange]:

@@ -15,7 +15,7 @@ and 1 = `**.at`, along the place `stamps.Google.score`:
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, cast
@@ -102,6 +102,41 @@ def _segment(match: re.Match[str]) -> Segment:
     if match["quoted"] is not None:
         return Name(json.loads(match["quoted"]))
     return Name(match["name"])
+
+
+def values_at(value: Any, pattern: Pattern) -> Iterator[Any]:
+    """Generate the values at the places of a document that a path names, in the order of the document."""
+    if not pattern:
+        yield value
+        return
+    first, rest = pattern[0], pattern[1:]
+    if isinstance(first, AnyDepth):
+        yield from values_at(value, rest)
+        for child in _children(value):
+            yield from values_at(child, pattern)
+        return
+    for child in _named_by(first, value):
+        yield from values_at(child, rest)
+
+
+def _named_by(segment: Name | Index | AnyOne | MemberEquals, value: Any) -> Iterable[Any]:
+    """Return the members or elements of a value that one segment names."""
+    match segment:
+        case AnyOne():
+            return _children(value)
+        case MemberEquals():
+            return [child for child in _children(value) if _is_satisfied(segment, child)]
+        case Name(name):
+            members: Mapping[str, Any] = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+            return [members[name]] if name in members else []
+        case Index(index):
+            return cast("list[Any]", value)[index : index + 1] if isinstance(value, list) else []
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return cast("Mapping[str, Any]", value).values()
+    return cast("list[Any]", value) if isinstance(value, list) else ()
 
 
 _State = tuple[int, int]

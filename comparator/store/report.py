@@ -31,7 +31,9 @@ def render_comparison(comparison: Comparison, *, in_detail: bool = False) -> str
         lines.append(_difference_line(difference_text(difference), comparison.served_by))
         inside = render(difference) if in_detail else ""
         lines += [f"      {line}" for line in inside.splitlines()]
-    lines += [f"  known  {k.difference.place}: {k.reason} [{k.ticket}] ({k.declaration})" for k in comparison.known]
+    lines += [
+        f"  known  {k.difference.place}: {k.reason}{_ticket(k.ticket)} ({k.declaration})" for k in comparison.known
+    ]
     lines += [f"  expired rule {hit.rule} no longer hides {hit.place}" for hit in comparison.expired]
     if comparison.effects_note:
         lines.append(f"  effects not compared ({comparison.effects_note})")
@@ -40,6 +42,10 @@ def render_comparison(comparison: Comparison, *, in_detail: bool = False) -> str
     if comparison.undescribed:
         lines.append(f"  tables without description: {', '.join(comparison.undescribed)}")
     return "\n".join(lines)
+
+
+def _ticket(ticket: str) -> str:
+    return f" [{ticket}]" if ticket else ""
 
 
 def _headline(comparison: Comparison) -> str:
@@ -242,7 +248,7 @@ def render_summary(summary: Summary) -> str:
         )
     if summary.known:
         lines += ["", "known differences"]
-        lines += [f"  {k.count:>8}  {k.route}  {k.reason} [{k.ticket}]" for k in summary.known]
+        lines += [f"  {k.count:>8}  {k.route}  {k.reason}{_ticket(k.ticket)}" for k in summary.known]
     lines += ["", "causes", render_causes(summary.causes)]
     if summary.latency:
         lines += ["", f"latency{f' since {summary.latency_since}' if summary.latency_since else ''} (ms)"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from comparator.errors import CaseError
 from comparator.findings.cases import OpenedCase, load, open_case
+from comparator.findings.rule_trial import compare_case
 from comparator.store.comparison_detail import ComparisonDetail, detail_of
 from comparator.store.report import explain, render_comparison
 from comparator.verdict import Comparator, Verdict
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     texts: list[str] = []
     for path in args.case:
         opened = read_case(path)
-        comparison = comparator.compare(opened.route, opened.served, opened.mirrored, now=now)
+        comparison = compare_case(comparator, opened, now=now)
         results.append((str(path), comparison.verdict, detail_of(comparison)))
         texts.append(f"{path}: {render_comparison(comparison, in_detail=args.detail)}")
         if args.explain:

@@ -13,7 +13,7 @@ from typing import Final
 
 from comparator.errors import CaseError
 from comparator.findings.cases import OpenedCase, open_case
-from comparator.findings.rule_trial import RuleTrial, render_trial, try_rules
+from comparator.findings.rule_trial import RuleTrial, compare_case, render_trial, try_rules
 from comparator.postgres import Connection
 from comparator.store import queries
 from comparator.store.report import render_rule_hits
@@ -79,9 +79,7 @@ def _explain(args: argparse.Namespace) -> int:
     if path.exists():
         opened = read_case(path)
         now = dt.datetime.now(dt.UTC)
-        places = places_by_rule(
-            Comparator(settings.compare).compare(opened.route, opened.served, opened.mirrored, now=now)
-        )
+        places = places_by_rule(compare_case(Comparator(settings.compare), opened, now=now))
     else:
         places = with_store(settings, lambda conn: _stored_places(conn, args.comparison, args.days))
     print_result(args, places, render_rule_hits(places))

@@ -233,7 +233,9 @@ class BothSides:
             self.tally.add(side, recorded, observation.outcome, wait_ns=wait_ns, service_ns=observation.duration_ns)
         now = dt.datetime.now(dt.UTC)
         legacy, candidate = observations[Side.LEGACY], observations[Side.CANDIDATE]
-        comparison = self.comparator.compare(recorded.route, legacy, candidate, now=now)
+        comparison = self.comparator.compare(
+            recorded.route, legacy, candidate, now=now, request=recorded.request, key=recorded.key
+        )
         self.results.add(recorded.route, run_id, comparison)
 
     def verdicts(self) -> Mapping[str, Verdicts]:

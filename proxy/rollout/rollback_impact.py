@@ -95,7 +95,7 @@ def _warnings(impact: RollbackImpact) -> list[str]:
         )
     warnings += [f"cause {cause.id} in {cause.exchanges} exchanges: {cause.title}" for cause in impact.causes]
     warnings += [
-        f"known difference in {known.table}: {known.reason} [{known.ticket}] ({known.count} times)"
+        f"known difference in {known.table}: {known.reason}{f' [{known.ticket}]' if known.ticket else ''} ({known.count} times)"
         for known in impact.known_differences
     ]
     if impact.lag_s is not None and impact.lag_s > LAG_MAX_S:

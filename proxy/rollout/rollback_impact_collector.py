@@ -137,8 +137,10 @@ async def _query(conn: Connection, sources: ImpactSources, at: dt.datetime, impa
     listed = await causes.causes(conn, since=(at - LOOK_BACK).date())
     known = await conn.fetch(SELECT_KNOWN, (at - LOOK_BACK).date())
     tables = {
-        f"compare.known_differences[{index}]": declared.table
-        for index, declared in enumerate(sources.known_differences)
+        f"compare.known_differences[{declared.name}]": ", ".join(
+            dict.fromkeys(one.table for one in declared.where if one.table)
+        )
+        for declared in sources.known_differences
     }
     return msgspec.structs.replace(
         impact,

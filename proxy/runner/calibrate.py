@@ -71,7 +71,12 @@ class Calibrator:
             first = await self._run(exchange, Role.SERVED)
             second = await self._run(exchange, Role.MIRRORED)
             now = dt.datetime.now(dt.UTC)
-            yield exchange.route, self.comparator.compare(exchange.route, first, second, now=now)
+            yield (
+                exchange.route,
+                self.comparator.compare(
+                    exchange.route, first, second, now=now, request=exchange.request, key=exchange.key
+                ),
+            )
 
     async def _run(self, exchange: Exchange, role: Role) -> Observation:
         self.effects.open(exchange.id, self.route_keys(exchange), tagged=self.tagged, now_us=now_us())

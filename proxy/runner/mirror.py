@@ -26,6 +26,7 @@ from comparator.exchanges.model import (
     Failed,
     FailureCause,
     Observation,
+    Request,
     Response,
     Role,
     Side,
@@ -56,7 +57,15 @@ class ExchangeComparator(Protocol):
     """Compares the observations of both sides."""
 
     def compare(
-        self, route: str, served: Observation, mirrored: Observation, *, now: dt.datetime, lookups: Lookups
+        self,
+        route: str,
+        served: Observation,
+        mirrored: Observation,
+        *,
+        now: dt.datetime,
+        lookups: Lookups,
+        request: Request | None,
+        key: str,
     ) -> Comparison:
         """Compare, without calling a side."""
         ...
@@ -282,6 +291,8 @@ class Mirror:
             mirrored,
             now=dt.datetime.now(dt.UTC),
             lookups=lookups,
+            request=run.exchange.request,
+            key=run.exchange.key,
         )
         if max(_body_bytes(served), _body_bytes(mirrored)) <= COMPARED_IN_PLACE_MAX_BYTES:
             return compare()

@@ -9,6 +9,6 @@ A scenario holds seed rows, requests, the legacy's responses and the rows that t
     replay                      run the steps
     identities, times, textual  convert the recording's ids, times and values to those of this run
     judge, races                compare one step
-    known, conditions           declared differences
+    known, evidence             the differences that config.yaml declares, and what their conditions look at
     run, report                 run a folder of scenarios, and print the results
 """

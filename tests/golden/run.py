@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from comparator.rules.conditions import ExchangeEvidence
 from tests.golden import races
+from tests.golden.evidence import evidence_of_step
 from tests.golden.identities import Identities
 from tests.golden.judge import Found, judge_step, recorded_row_changes
 from tests.golden.known import Entry, KnownDifferences
@@ -37,10 +39,12 @@ async def run_scenario(path: Path, on: Stage, known: KnownDifferences) -> Report
     """Replay one scenario file and judge it; a failure of the scorer is a result, not an exception."""
     try:
         scenario = load(path, authority=(RECORDED_AUTHORITY, on.upstream.authority))
-        found = judge(scenario, await replay(scenario, on))
+        runs = await replay(scenario, on)
+        found = judge(scenario, runs)
+        evidence = evidence_by_step(scenario, runs)
     except Exception as error:  # noqa: BLE001 (one broken scenario must not hide the others)
         return Report(path.stem, Result.MISMATCH, broke=_why(error))
-    declared, left = known.split(scenario, found)
+    declared, left = known.split(scenario, found, evidence)
     result = Result.MISMATCH if left else Result.KNOWN if declared else Result.MATCH
     return Report(scenario.name, result, tuple(declared), tuple(left))
 
@@ -55,6 +59,15 @@ def judge(scenario: Scenario, runs: list[StepRun]) -> list[Found]:
         # A race may end otherwise than in the recording; what follows then starts from another state.
         comparable = comparable and not (step.races and not races.is_as_recorded(step, run))
     return found
+
+
+def evidence_by_step(scenario: Scenario, runs: list[StepRun]) -> dict[int, list[ExchangeEvidence]]:
+    """Return the evidence of each call by step; steps without a call have none."""
+    return {
+        index: evidence_of_step(scenario, index, run, recorded_row_changes(step, run.offset))
+        for index, (step, run) in enumerate(zip(scenario.steps, runs, strict=True))
+        if step.calls
+    }
 
 
 def _judge(index: int, step: Step, run: StepRun, identities: Identities, *, comparable: bool) -> list[Found]:

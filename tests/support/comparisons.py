@@ -21,7 +21,7 @@ from comparator.exchanges.row_changes import Op, RowChange, Transaction
 from comparator.findings.cases import case_of
 from comparator.findings.clustering import Clusterer
 from comparator.findings.redaction import Redactor
-from comparator.settings import CompareSettings, KnownDifference, RuleSettings
+from comparator.settings import CompareSettings, KnownDifference, KnownPlace, RuleSettings
 from comparator.store.comparison_detail import ComparedExchange
 from comparator.tables import Table
 from comparator.verdict import Comparator, Comparison, Verdict, VerdictCause
@@ -161,7 +161,11 @@ def _compared(
     *,
     known: bool,
 ) -> ComparedExchange:
-    declared = (KnownDifference(path="score", reason="rounding", ticket="T-1"),) if known else ()
+    declared = (
+        (KnownDifference(name="rounding", where=(KnownPlace(path="score"),), reason="rounding", ticket="T-1"),)
+        if known
+        else ()
+    )
     comparator = Comparator(CompareSettings(rules=(TIME_RULE,), known_differences=declared))
     a = served(response({"score": served_score, "last_score_timestamp": "2026-03-04T12:00:00+00:00"}), us=us[0])
     b = mirrored(response({"score": mirrored_score, "last_score_timestamp": "2026-03-04T12:00:01+00:00"}), us=us[1])

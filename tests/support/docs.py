@@ -15,6 +15,7 @@ PARTS: Mapping[tuple[str, str], Callable[[], str]] = {
     ("docs/reference/exit-codes.md", "exits"): docs_reference.exits,
     ("docs/reference/endpoints.md", "control"): docs_reference.control_endpoints,
     ("docs/scorer.md", "endpoints"): docs_reference.scorer_endpoints,
+    ("docs/scorer.md", "known-differences"): docs_reference.known_differences,
     ("docs/reference/metrics.md", "metrics"): docs_reference.metrics,
     ("docs/getting-started.md", "config"): docs_reference.example_config,
 }

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from comparator.metrics import ComparatorMetrics
 from proxy.admin import api as admin_api
 from proxy.cli.exit_codes import MEANING
 from proxy.cli.main import COMMANDS, GROUPS, build_parser
+from proxy.config.loader import load as load_settings
 from proxy.journal.driver import WriterCounts
 from proxy.rollout import http_api
 from proxy.rollout.metrics import RolloutMetrics
@@ -147,6 +149,13 @@ def exits() -> str:
     return table(
         ("code", "name", "means"), *((str(code.value), code.name, meaning) for code, meaning in MEANING.items())
     )
+
+
+def known_differences() -> str:
+    """Return the table of what the scorer does differently on purpose, as config.yaml declares it."""
+    declared = load_settings((ROOT / "config.yaml").read_text(), os.environ).compare.known_differences
+    rows = [(f"`{one.name}`", one.instead, f"{one.reason[:1].upper()}{one.reason[1:]}.") for one in declared]
+    return table(("name", "what it does instead", "reason"), *rows)
 
 
 def scorer_endpoints() -> str:

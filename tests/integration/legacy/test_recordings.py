@@ -66,7 +66,7 @@ APP_WRITES = (
     "cc_post_unconfigured_scorer",
     "cc_score_post",
 )
-# Defects of the legacy that neither the scorer nor the stand-in copies (tests/golden/known_differences.yaml).
+# Defects of the legacy that neither the scorer nor the stand-in copies (compare.known_differences in config.yaml).
 DEFECTS = ("dedup_shared_nullifier_expirations",)
 PATHS = [
     path

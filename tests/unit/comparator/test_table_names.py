@@ -62,13 +62,21 @@ def test_configuration_may_spell_a_table_in_any_way() -> None:
         {
             "tables": tables,
             "background": [{"table": "public.score"}],
-            "known_differences": [{**WHY, "table": '"score"'}],
+            "known_differences": [
+                {
+                    "name": "n",
+                    "reason": "r",
+                    "where": [{"table": '"score"'}],
+                    "when": [{"of": "legacy", "table": '"score"'}],
+                }
+            ],
         },
         CompareSettings,
     )
     assert capture.tables == tuple(compare.tables) == ("score", '"a.b".C')
     assert compare.tables["score"].references == {"address_id": "address"}
-    assert compare.background[0].table == compare.known_differences[0].table == "score"
+    known = compare.known_differences[0]
+    assert compare.background[0].table == known.where[0].table == known.when[0].table == "score"
 
 
 @pytest.mark.parametrize("section", [CaptureSettings, CompareSettings])

@@ -287,7 +287,7 @@ def test_unattributed_effects_are_not_compared(outcome: EffectsOutcome) -> None:
     unsure = Effects(outcome, as_inserts(with_fault(score_rows(), EFFECT_FAULTS[0])), LEGACY_SCHEMAS)
     comparison = COMPARATOR.compare("v2_score", served(response({}), rows), mirrored(response({}), unsure), now=NOW)
     assert (comparison.verdict, comparison.effects_compared) == (Verdict.MATCH, False)
-    assert comparison.effects_note == f"mirrored: {outcome}"
+    assert comparison.effects_note == f"legacy (mirrored): {outcome}"
 
 
 def test_faults_do_not_change_the_original() -> None:

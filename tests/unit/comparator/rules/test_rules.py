@@ -7,9 +7,8 @@ import pytest
 
 from comparator.errors import RuleError
 from comparator.exchanges.difference import Kind
-from comparator.exchanges.model import Side
 from comparator.live_rules import LiveRules
-from comparator.settings import CompareSettings, HeaderRules, KnownDifference, RouteCompare, RuleSettings
+from comparator.settings import CompareSettings, HeaderRules, RouteCompare, RuleSettings
 from comparator.tables import JsonColumn, Table, Volatile
 from comparator.verdict import Comparator, Comparison, Lookups, Verdict, places_by_rule
 from tests.support.comparisons import JSON_TYPE, NOW, mirrored, response, served
@@ -199,23 +198,6 @@ def test_expired_array_rule_hides_nothing() -> None:
         (CompareSettings(rules=(RuleSettings(path="a", same="text"),)), "compare.rules[0].same"),
         (CompareSettings(routes={"r": RouteCompare(rules=(RuleSettings(path="a"),))}), "compare.routes.r.rules[0]"),
         (CompareSettings(routes={"r": RouteCompare(body="yaml")}), "compare.routes.r.body"),
-        (CompareSettings(known_differences=(KnownDifference(reason="r", ticket="t"),)), "compare.known_differences[0]"),
-        (
-            CompareSettings(known_differences=(KnownDifference(reason="r", ticket="t", table="no"),)),
-            "compare.known_differences[0].table",
-        ),
-        (
-            CompareSettings(known_differences=(KnownDifference(reason="", ticket="t", path="a"),)),
-            "compare.known_differences[0].reason",
-        ),
-        (
-            CompareSettings(known_differences=(KnownDifference(reason="r", ticket="t", path="a", kind="odd"),)),
-            "compare.known_differences[0].kind",
-        ),
-        (
-            CompareSettings(known_differences=(KnownDifference(reason="r", ticket="t", path="]"),)),
-            "compare.known_differences[0].path",
-        ),
         (CompareSettings(tables={"t": Table(natural_key=())}), "compare.tables.t.natural_key"),
         (
             CompareSettings(tables={"t": Table(natural_key=("a",), volatile={"b": Volatile()})}),
@@ -278,64 +260,6 @@ def test_header_names_ignore_case_and_parameters_ignore_order() -> None:
     a = response({}, headers=(("content-type", "application/json; charset=utf-8"),))
     b = response({}, headers=(("Content-Type", 'application/json;charset="utf-8"'),))
     assert Comparator(CompareSettings()).compare("r", served(a), mirrored(b), now=NOW).verdict is Verdict.MATCH
-
-
-KNOWN = KnownDifference(path="x", reason="rounding", ticket="T-1")
-
-
-def test_known_difference_is_a_verdict_of_its_own() -> None:
-    found = compare(CompareSettings(known_differences=(KNOWN,)), {"x": 1}, {"x": 2})
-    assert (found.verdict, found.differences, found.known[0].ticket) == (Verdict.KNOWN, (), "T-1")
-
-
-def test_known_difference_does_not_excuse_another_one() -> None:
-    found = compare(CompareSettings(known_differences=(KNOWN,)), {"x": 1, "y": 1}, {"x": 2, "y": 2})
-    assert (found.verdict, [d.place for d in found.differences], len(found.known)) == (Verdict.MISMATCH, ["y"], 1)
-
-
-@pytest.mark.parametrize(
-    ("narrowing", "explained"),
-    [
-        ({"candidate": "1"}, True),
-        ({"candidate": "2"}, False),
-        ({"legacy": "2"}, True),
-        ({"legacy": "1"}, False),
-        ({"kind": "changed"}, True),
-        ({"kind": "missing"}, False),
-        ({"route": "r"}, True),
-        ({"route": "other"}, False),
-    ],
-)
-def test_known_difference_is_narrowed_by_sides_kind_and_route(narrowing: dict, explained: bool) -> None:
-    known = KnownDifference(path="x", reason="r", ticket="t", **narrowing)
-    found = compare(CompareSettings(known_differences=(known,)), {"x": 1}, {"x": 2})
-    assert (found.verdict is Verdict.KNOWN) == explained
-
-
-def test_known_difference_follows_its_side_when_the_roles_change() -> None:
-    known = KnownDifference(path="x", reason="r", ticket="t", candidate="1", legacy="2")
-    comparator = Comparator(CompareSettings(known_differences=(known,)))
-    a, b = served(response({"x": 2}), side=Side.LEGACY), mirrored(response({"x": 1}), side=Side.CANDIDATE)
-    assert comparator.compare("r", a, b, now=NOW).verdict is Verdict.KNOWN
-
-
-def test_known_status_or_header_is_declared_as_such() -> None:
-    known = (
-        KnownDifference(status=True, reason="r", ticket="t", candidate="404", legacy="500"),
-        KnownDifference(header="Retry-After", reason="r", ticket="t"),
-    )
-    a, b = response({}, status=404), response({}, status=500, headers=(*JSON_TYPE, ("Retry-After", "1")))
-    found = Comparator(CompareSettings(known_differences=known)).compare("r", served(a), mirrored(b), now=NOW)
-    assert found.verdict is Verdict.KNOWN
-
-
-def test_expired_known_difference_is_a_mismatch_and_reported() -> None:
-    known = KnownDifference(path="x", reason="r", ticket="t", expires=dt.date(2020, 1, 1))
-    found = compare(CompareSettings(known_differences=(known,)), {"x": 1}, {"x": 2})
-    assert (found.verdict, [touch.rule for touch in found.expired]) == (
-        Verdict.MISMATCH,
-        ["compare.known_differences[0]"],
-    )
 
 
 def test_replay_a_day_later_may_write_later_times() -> None:
