@@ -5,6 +5,7 @@
 - `causes` solves and stores causes, and reads them.
 - `ended` notes by number the exchanges that ended, in the transaction of the verdicts.
 - `step_evidence` counts what the gates of the rollout read, while verdicts are stored.
+- `reader` opens the store for reading only, and `series` reads counts and durations over time.
 - `queries` reads; `rows` (pure) has the values that it returns.
 - `timeline` (pure) is the stored form of when each step of an exchange happened.
 - `comparison_detail` (pure) is the stored form of what differed in a comparison.

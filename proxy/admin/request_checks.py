@@ -49,17 +49,17 @@ def check_request(head: RequestHead, *, hosts: Collection[str], recognized: bool
         recognized: whether it has a token that is right. A page cannot have one, so a rollback needs no content type then.
     """
     fields = head.first_values
-    if not _is_own_host(head.host, hosts):
+    if not is_own_host(head.host, hosts):
         return CheckFailure(
             421, f"the control port is not known as {head.host!r}: name an IP address, localhost, or one of admin.hosts"
         )
     if head.method in SAFE_METHODS:
         is_navigation = fields.get("sec-fetch-mode", "").lower() == "navigate"
-        return None if is_navigation or _is_same_site(fields.get("sec-fetch-site")) else _CROSS_SITE
-    if not _is_same_site(fields.get("sec-fetch-site")):
+        return None if is_navigation or is_same_site(fields.get("sec-fetch-site")) else _CROSS_SITE
+    if not is_same_site(fields.get("sec-fetch-site")):
         return _CROSS_SITE
     origin = fields.get("origin")
-    if origin is not None and not _is_own_origin(origin, head.host):
+    if origin is not None and not is_own_origin(origin, head.host):
         return _CROSS_SITE
     urgent = recognized and path_of(head) == ROLLBACK
     if not urgent and fields.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
@@ -72,11 +72,13 @@ def check_request(head: RequestHead, *, hosts: Collection[str], recognized: bool
 _CROSS_SITE: Final = CheckFailure(403, "requests of pages of another origin are not allowed")
 
 
-def _is_same_site(value: str | None) -> bool:
+def is_same_site(value: str | None) -> bool:
+    """Return False where Sec-Fetch-Site says that a page of another origin sent the request."""
     return value is None or value.lower() in ("none", "same-origin")
 
 
-def _is_own_origin(origin: str, host: str) -> bool:
+def is_own_origin(origin: str, host: str) -> bool:
+    """Return True for the origin of the port's own pages."""
     try:
         parts = urlsplit(origin)
         return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower() and bool(host)
@@ -84,7 +86,7 @@ def _is_own_origin(origin: str, host: str) -> bool:
         return False
 
 
-def _is_own_host(authority: str, hosts: Collection[str]) -> bool:
+def is_own_host(authority: str, hosts: Collection[str]) -> bool:
     """Return True for an IP literal, localhost and one of `hosts`. Clients of HTTP/1.0 send none; browsers always do."""
     if not authority:
         return True

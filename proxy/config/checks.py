@@ -49,11 +49,26 @@ def check_admin_access(settings: Settings) -> None:
     Raises:
         SettingsError: it needs none.
     """
-    admin, access = settings.admin, settings.rollout.access
-    protected = admin.token or access.jwt_secret or access.jwks_file or access.break_glass_token
-    if not protected and not _is_loopback(admin.host):
+    access = settings.rollout.access
+    protected = settings.admin.token or access.jwt_secret or access.jwks_file or access.break_glass_token
+    _check_reach("admin.host", settings.admin.host, protected=bool(protected))
+
+
+def check_ui_access(settings: Settings) -> None:
+    """Check that a web UI that others can reach needs a token to sign in with.
+
+    Raises:
+        SettingsError: it needs none.
+    """
+    access = settings.rollout.access
+    protected = settings.admin.token or access.jwt_secret or access.jwks_file
+    _check_reach("ui.host", settings.ui.host, protected=bool(protected))
+
+
+def _check_reach(place: str, host: str, *, protected: bool) -> None:
+    if not protected and not _is_loopback(host):
         raise SettingsError(
-            f"admin.host: everyone who reaches {admin.host} could roll back and promote: set admin.token (or rollout.access), or listen "
+            f"{place}: everyone who reaches {host} could roll back and promote: set admin.token (or rollout.access), or listen "
             "on 127.0.0.1"
         )
 

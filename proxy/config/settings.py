@@ -18,6 +18,7 @@ from proxy.config.rollout import RolloutSettings
 from proxy.config.routes import RouteSettings
 from proxy.config.runner import RunnerSettings
 from proxy.config.serve import ServeSettings
+from proxy.config.ui import UiSettings
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,3 +40,4 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     runner: RunnerSettings = RunnerSettings()
     rollout: RolloutSettings = RolloutSettings()
     replay: ReplaySettings = ReplaySettings()
+    ui: UiSettings = UiSettings()

@@ -6,6 +6,7 @@ This module imports the standard library and the settings only: a rollback is on
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ class AdminResponse:
         document: the JSON body.
         error: the reason of a refusal or of a failure; None when the request succeeded.
         down: no process listens on the port.
+        took_s: time from the request to the response.
     """
 
     endpoint: AdminEndpoint | None
@@ -56,6 +58,7 @@ class AdminResponse:
     document: Mapping[str, Any] = field(default_factory=dict[str, Any])
     error: str | None = None
     down: bool = False
+    took_s: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -98,7 +101,7 @@ class AdminClient:
         return cls(endpoints_of(settings.admin, settings.listen.workers, settings.rollout.peers), token)
 
     @contextmanager
-    def broadcast(self, method: str, path: str, body: Mapping[str, Any]) -> Generator[Broadcast]:
+    def broadcast(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Generator[Broadcast]:
         """Send one request to all proxies at once; inside the block other work may be done until the responses are needed."""
         executor = ThreadPoolExecutor(max(1, len(self.endpoints)))
         try:
@@ -153,6 +156,7 @@ class AdminClient:
         if revision:
             headers["If-Match"] = f'"{revision}"'
         connection = _connection(endpoint, timeout_s)
+        began = time.monotonic()
         try:
             connection.request(method, path, body=None if body is None else json.dumps(body).encode(), headers=headers)
             response = connection.getresponse()
@@ -163,8 +167,9 @@ class AdminClient:
             return AdminResponse(endpoint, error=str(error) or type(error).__name__)
         finally:
             connection.close()
-        document = _document(text)
-        return AdminResponse(endpoint, status, document, None if status < 400 else str(document.get("detail", status)))
+        document, took_s = _document(text), time.monotonic() - began
+        error = None if status < 400 else str(document.get("detail", status))
+        return AdminResponse(endpoint, status, document, error, took_s=took_s)
 
 
 def endpoints_of(admin: AdminSettings, workers: int, peers: Sequence[PeerAddress] = ()) -> tuple[AdminEndpoint, ...]:

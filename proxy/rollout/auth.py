@@ -12,7 +12,8 @@ import hmac
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -71,6 +72,14 @@ class Grant:
             return self.name[:ACTOR_MAX]
         name = (claimed_name or self.address or "unknown")[:ACTOR_MAX]
         return f"{name} (break glass)" if self.break_glass else name
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The holder of a right token: the name in it, None where it has none, and the role."""
+
+    name: str | None
+    role: AccessRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +153,33 @@ class Authorizer:
             return Grant(None, address, by_token=True, break_glass=True)
         if _equal(token, self._admin_token):
             return Grant(None, address, by_token=True)
-        try:
+        with self._counting_failures(credentials, permission):
             return Grant(self._actor_of(token, permission), address, by_token=True)
+
+    def identify(self, credentials: Credentials) -> Identity:
+        """Return the name and the role of a token's holder; everyone is an operator where no credential is configured.
+
+        Raises:
+            UnauthenticatedError: the token is missing, malformed, expired or signed with another key.
+            ForbiddenError: the token names no actor, or has no role here; so does the break-glass token.
+            TooManyFailuresError: the token is wrong, as too many others from this address were.
+        """
+        if self.unrestricted or _equal(credentials.token, self._admin_token):
+            return Identity(None, AccessRole.OPERATOR)
+        with self._counting_failures(credentials, Permission.VIEW):
+            actor, roles = self._person(credentials.token)
+            role = next((one for one in (AccessRole.OPERATOR, AccessRole.VIEWER) if one in roles), None)
+            if role is None:
+                raise ForbiddenError(f"{actor} has neither the role {AccessRole.VIEWER} nor {AccessRole.OPERATOR}")
+            return Identity(actor[:ACTOR_MAX], role)
+
+    @contextmanager
+    def _counting_failures(self, credentials: Credentials, permission: Permission) -> Generator[None]:
+        """Count an access that is denied in the block by address, and refuse those of an address with too many."""
+        try:
+            yield
         except UnauthenticatedError as error:
-            if self._exhausted(address):
+            if self._exhausted(credentials.address):
                 raise TooManyFailuresError(
                     "the token is wrong, as were too many before it from this address: wait a minute"
                 ) from error
@@ -158,17 +190,21 @@ class Authorizer:
             raise
 
     def _actor_of(self, token: str, permission: Permission) -> str:
-        if not token:
-            raise UnauthenticatedError("a bearer token is needed")
-        claims = self._claims(token)
-        role, actor = claims.get(self._access.role_claim), claims.get(self._access.actor_claim)
-        roles = cast("list[object]", role) if isinstance(role, list) else [role]
-        if not isinstance(actor, str) or not actor:
-            raise ForbiddenError(f"the token names no actor: it has no claim {self._access.actor_claim!r}")
+        actor, roles = self._person(token)
         if AccessRole.OPERATOR in roles or (AccessRole.VIEWER in roles and permission is Permission.VIEW):
             return actor
         needed = AccessRole.VIEWER if permission is Permission.VIEW else AccessRole.OPERATOR
         raise ForbiddenError(f"{actor} may not {permission}: it needs the role {needed}")
+
+    def _person(self, token: str) -> tuple[str, list[object]]:
+        """Return the actor and the roles that a JWT names."""
+        if not token:
+            raise UnauthenticatedError("a bearer token is needed")
+        claims = self._claims(token)
+        role, actor = claims.get(self._access.role_claim), claims.get(self._access.actor_claim)
+        if not isinstance(actor, str) or not actor:
+            raise ForbiddenError(f"the token names no actor: it has no claim {self._access.actor_claim!r}")
+        return actor, cast("list[object]", role) if isinstance(role, list) else [role]
 
     def _claims(self, token: str) -> dict[str, Any]:
         # The configured kind of key decides which algorithms are accepted, never the token alone: a token that says HS256 must not

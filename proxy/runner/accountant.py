@@ -11,6 +11,7 @@ import aiohttp
 
 from comparator.errors import StoreUnavailableError
 from comparator.exchanges.number_ranges import NumberRanges
+from comparator.postgres import Connection
 from comparator.store.ended import ended_numbers
 from comparator.store.store import Store
 from proxy.config.settings import Settings
@@ -89,16 +90,25 @@ async def read_accounts(
     """
     if not settings.databases.store or not journal_exists(settings.journal):
         return None
-    name = settings.runner.name
-    try:
-        state = await _runner_state(session, runner_url)
-    except (aiohttp.ClientError, TimeoutError):
-        state = await asyncio.to_thread(committed_state, settings.journal, name)
+    state = await runner_state(session, runner_url, settings)
     async with (
         Store(settings.databases.store, settings.store, random.SystemRandom()) as store,
         store.connection() as conn,
     ):
-        ended = await ended_numbers(conn, name)
+        return await account(conn, state, settings)
+
+
+async def runner_state(session: aiohttp.ClientSession, runner_url: str, settings: Settings) -> RunnerState:
+    """Return what the runner has read; of one that does not answer, what it has committed."""
+    try:
+        return await _runner_state(session, runner_url)
+    except (aiohttp.ClientError, TimeoutError):
+        return await asyncio.to_thread(committed_state, settings.journal, settings.runner.name)
+
+
+async def account(conn: Connection, state: RunnerState, settings: Settings) -> tuple[WriterAccount, ...]:
+    """Hold the writers of the journal and the outcomes in the store against what the runner had read before."""
+    ended = await ended_numbers(conn, settings.runner.name)
     return reconcile(await asyncio.to_thread(writer_states, settings.journal), state, ended)
 
 

@@ -410,6 +410,11 @@ def _status(
         "reader": settings.runner.name,
         "capture": settings.capture.driver.value,
         "schema": schema.status,
+        "shadow": {
+            "resyncing": runner.state.resyncing,
+            "resync_due": str(runner.state.resync_reason or ""),
+            "needs_clone": runner.state.needs_clone,
+        },
         "waiting": runner.ledger.waiting,
         "unattributed": runner.ledger.unattributed,
         "unsettled": runner.strays.unsettled,

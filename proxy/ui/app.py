@@ -1,0 +1,139 @@
+"""The web UI's process: build everything, and serve until SIGTERM or SIGINT.
+
+It is a client of the same code that the commands use, and nothing depends on it: no client's request passes through it, and no rollback
+needs it. It starts, and says what is missing, while the store, a proxy or the runner is down.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import aiohttp_jinja2
+import jinja2
+from aiohttp import web
+
+from comparator.store.reader import StoreReader
+from proxy.config.settings import Settings
+from proxy.rollout.auth import Authorizer
+from proxy.serving.config_reload import tls_context
+from proxy.ui import actions, configuration, overview, rollout, rules, runbook, signing_in
+from proxy.ui.guard import COOKIE, HOSTS, SESSIONS, STATIC, add_security_fields, check_requests
+from proxy.ui.latest import Latest, LatestByKey
+from proxy.ui.pages import UI, Ui, default_name, show, show_json
+from proxy.ui.parts import InstallationReader
+from proxy.ui.screens import Screen
+from proxy.ui.sessions import Sessions, session_key
+from proxy.ui.words import FILTERS
+
+FOLDER: Final = Path(__file__).parent
+FRESH_S: Final = 1.0
+IMPACT_FRESH_S: Final = 10.0
+FORM_MAX_BYTES: Final = 64 * 1024
+SHUTDOWN_S: Final = 2.0
+
+SCREENS: Final = (
+    Screen("/", "Overview", "overview.html", overview.read, has_span=True),
+    Screen("/rollout", "Rollout", "rollout.html", rollout.read),
+    Screen("/rollout/audit", "Audit chain", "audit.html", rollout.read_audit, section="/rollout"),
+    Screen("/rules", "Rules", "rules.html", rules.read),
+    Screen("/configuration", "Configuration", "configuration.html", configuration.read),
+    Screen("/runbook", "Runbook", "runbook.html", runbook.read),
+)
+"""All screens."""
+
+
+def build(ui: Ui, sessions: Sessions) -> web.Application:
+    """Build the application."""
+    settings = ui.reader.settings.ui
+    app = web.Application(middlewares=[check_requests], client_max_size=FORM_MAX_BYTES)
+    app[UI], app[SESSIONS] = ui, sessions
+    app[COOKIE] = f"shadow_ui_{settings.port}"
+    app[HOSTS] = frozenset(host.lower() for host in settings.hosts)
+    app.on_response_prepare.append(add_security_fields)
+    aiohttp_jinja2.setup(
+        app,
+        loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        filters={**FILTERS, "section_anchor": runbook.name_of_section},
+    )
+    app.router.add_get("/healthz", _health)
+    app.router.add_static(STATIC, FOLDER / "static")
+    signing_in.mount(app)
+    actions.mount(app)
+    for screen in ui.screens.values():
+        # (the JSON form first, because `/causes/{id}` would match it, too)
+        app.router.add_get(f"{'/overview' if screen.path == '/' else screen.path}.json", _handler(show_json, screen))
+        app.router.add_get(screen.path, _handler(show, screen))
+    return app
+
+
+def _handler(
+    respond: Callable[[web.Request, Screen], Awaitable[web.Response]], screen: Screen
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(request: web.Request) -> web.Response:
+        return await respond(request, screen)
+
+    return handle
+
+
+async def _health(_request: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncGenerator[str]:
+    """Serve for the duration of the block; yield the URL.
+
+    Raises:
+        OSError: the port cannot be listened on.
+        SettingsError: the certificate cannot be used.
+    """
+    tls = settings.ui.tls
+    context: ssl.SSLContext | None = tls_context(tls, "ui.tls") if tls else None
+    authorizer = Authorizer(settings.rollout.access, settings.admin.token, now=time.monotonic)
+    sessions = Sessions(
+        authorizer,
+        key=session_key(settings),
+        lifetime_s=settings.ui.session_s,
+        default_name=default_name(),
+        now=time.time,
+    )
+    store = StoreReader(settings.ui.store or settings.databases.store, timeout_s=settings.ui.store_timeout_s)
+    async with store, aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+        reader = InstallationReader(settings, store, session)
+        ui = Ui(
+            reader,
+            Latest(reader.parts, fresh_s=FRESH_S, tasks=tasks),
+            Latest(reader.impact, fresh_s=IMPACT_FRESH_S, tasks=tasks),
+            LatestByKey(fresh_s=FRESH_S, tasks=tasks),
+            {screen.path: screen for screen in SCREENS},
+        )
+        runner = web.AppRunner(build(ui, sessions), access_log=None, shutdown_timeout=SHUTDOWN_S)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, settings.ui.host, settings.ui.port, ssl_context=context)
+            await site.start()
+            host, port = runner.addresses[0][:2]
+            yield f"http{'s' if context else ''}://{host}:{port}"
+        finally:
+            await runner.cleanup()
+            ui.close()
+
+
+async def serve(settings: Settings, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
+    """Serve until `stop` is set; `on_ready` gets the URL.
+
+    Raises:
+        OSError: the port cannot be listened on.
+    """
+    async with running(settings) as url:
+        on_ready(url)
+        await stop.wait()
