@@ -16,7 +16,7 @@ import msgspec
 from comparator.exchanges.model import Exchange, Response, Side
 from comparator.exchanges.skip import Skip
 from proxy.cli.exit_codes import Exit
-from proxy.cli.output import print_line, print_remark
+from proxy.cli.output import print_error, print_line, print_remark
 from proxy.config.journal import Durability, JournalSettings
 from proxy.config.routes import RouteSettings
 from proxy.errors import JournalError
@@ -24,16 +24,16 @@ from proxy.journal.driver import JournalWriter
 from proxy.journal.keys import load_keys
 from proxy.journal.queue import RECORD_OVERHEAD_BYTES
 from proxy.journal.registry import open_writer
+from proxy.recordings.counts import ReadCounts
 from proxy.recordings.formats import WRITERS
-from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, header_of, to_exchange
-from proxy.recordings.reader import JOURNAL, READABLE, read
+from proxy.recordings.model import Item, RecordedExchange, header_of, to_exchange
+from proxy.recordings.reader import JOURNAL, READABLE, STANDARD_INPUT, read
 from proxy.replay.recording_reader import with_route
 from proxy.serving.routing import Route, compile_routes
 
 IMPORTED_STAGE = "imported"
 WAIT_S = 0.002
 QUEUED_MAX_BYTES = 8 * 1024**2
-MALFORMED_SHOWN = 5
 
 
 def configure_export(parser: argparse.ArgumentParser) -> None:
@@ -58,13 +58,19 @@ def configure_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mirror", action="store_true", help="let the runner mirror them; otherwise they are stored only"
     )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="import nothing and exit with code 1 when the recording holds records that are cut, malformed or not requests (known at "
+        "the end only for the standard input)",
+    )
 
 
 def export(directory: Path, args: argparse.Namespace) -> int:
     """Write the journal's exchanges in another format; list on the standard error what could not be read."""
     keys = load_keys(directory, os.environ) if args.unseal else None
-    malformed: list[MalformedRecord] = []
-    records = _selected(read(str(directory), format_name=JOURNAL, keys=keys), args.route, args.key, malformed)
+    counts = ReadCounts()
+    records = _selected(read(str(directory), format_name=JOURNAL, keys=keys), args.route, args.key, counts)
     pieces = WRITERS[args.format](records)
     if args.out == "-":
         for piece in pieces:
@@ -72,8 +78,9 @@ def export(directory: Path, args: argparse.Namespace) -> int:
         sys.stdout.buffer.flush()
     else:
         _write(Path(args.out), pieces)
-    _print_malformed(malformed)
-    return Exit.NEGATIVE if malformed else Exit.DONE
+    if counts.malformed:
+        _print_counts(counts)
+    return Exit.NEGATIVE if counts.malformed else Exit.DONE
 
 
 def _write(path: Path, pieces: Iterator[bytes]) -> None:
@@ -87,6 +94,9 @@ def _write(path: Path, pieces: Iterator[bytes]) -> None:
 def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: argparse.Namespace) -> int:
     """Append a recording's exchanges to the journal, redacted as usual, and print their number.
 
+    Returns:
+        NEGATIVE when records are malformed or --strict is not satisfied, else DONE.
+
     Raises:
         JournalError: an exchange could not be written.
         RecordingError: the recording cannot be read.
@@ -95,7 +105,15 @@ def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: ar
     if args.source != "-" and into in (source, *source.parents):
         raise JournalError("cannot import the journal into itself: every exchange would be duplicated")
     compiled = compile_routes(routes)
-    malformed: list[MalformedRecord] = []
+    counts = ReadCounts()
+    if args.strict and args.source != STANDARD_INPUT:
+        for item in read(args.source, format_name=args.format):
+            counts.add(item)
+        if not counts.complete:
+            _print_counts(counts)
+            print_error("journal", "nothing was imported, because of --strict")
+            return Exit.NEGATIVE
+        counts = ReadCounts()
     count: Counter[str] = Counter()
     queued_bytes = 0
     # Every exchange is on the disk when the command ends: the queue never overflows, and files are synced.
@@ -103,7 +121,7 @@ def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: ar
     writer = open_writer(msgspec.structs.replace(settings, durability=Durability.INTERVAL, **room), os.environ)
     writer.start()
     try:
-        for recorded in _selected(read(args.source, format_name=args.format), "", "", malformed):
+        for recorded in _selected(read(args.source, format_name=args.format), "", "", counts):
             exchange = _routed(recorded, compiled, served_by=Side(args.served_by), mirror=args.mirror)
             count["without response" if recorded.outcome is None else "with response"] += 1
             queued_bytes = _append(writer, exchange, queued_bytes)
@@ -111,19 +129,20 @@ def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: ar
         writer.close()
     if writer.counts.written != count.total():
         raise JournalError(f"{count.total() - writer.counts.written} of {count.total()} exchanges were not written")
-    _print_malformed(malformed)
+    _print_counts(counts)
     parts = ", ".join(f"{number} {name}" for name, number in sorted(count.items()))
-    print_line(f"{count.total()} exchanges imported ({parts or 'none'}), {len(malformed)} malformed")
-    return Exit.NEGATIVE if malformed else Exit.DONE
+    print_line(f"{count.total()} exchanges imported ({parts or 'none'}), {counts.malformed} malformed")
+    return Exit.NEGATIVE if counts.malformed or (args.strict and not counts.complete) else Exit.DONE
 
 
-def _selected(
-    items: Iterator[Item], route: str, key: str, malformed: list[MalformedRecord]
-) -> Iterator[RecordedExchange]:
+def _selected(items: Iterator[Item], route: str, key: str, counts: ReadCounts) -> Iterator[RecordedExchange]:
     for item in items:
-        if isinstance(item, MalformedRecord):
-            malformed.append(item)
-        elif (not route or item.route == route) and (not key or item.key == key.lower()):
+        counts.add(item)
+        if (
+            isinstance(item, RecordedExchange)
+            and (not route or item.route == route)
+            and (not key or item.key == key.lower())
+        ):
             yield item
 
 
@@ -152,8 +171,6 @@ def _append(writer: JournalWriter, exchange: Exchange, queued_bytes: int) -> int
     return 0
 
 
-def _print_malformed(malformed: Sequence[MalformedRecord]) -> None:
-    for record in malformed[:MALFORMED_SHOWN]:
-        print_remark(f"{record.location}: {record.reason}")
-    if len(malformed) > MALFORMED_SHOWN:
-        print_remark(f"and {len(malformed) - MALFORMED_SHOWN} more")
+def _print_counts(counts: ReadCounts) -> None:
+    for line in counts.lines():
+        print_remark(line)

@@ -30,7 +30,7 @@ from proxy.cli.exit_codes import Exit
 from proxy.cli.output import print_error, print_line
 from proxy.errors import DatabaseUnreachableError, DemoError, EmbeddedPostgresError, NotStoredError, ProxyError
 from proxy.exception_groups import first_error
-from proxy.replay.errors import SnapshotServerUnavailableError
+from proxy.replay.errors import SnapshotServerUnavailableError, TargetUnavailableError
 from proxy.serving.signal_mask import signals_blocked
 
 PACKAGE: Final = "shadow-scorer"
@@ -51,6 +51,7 @@ UNAVAILABLE_ERRORS: Final = (
     SnapshotServerUnavailableError,
     SlotTimeoutError,
     StoreUnavailableError,
+    TargetUnavailableError,
 )
 """Errors of what a command needs (exit code UNAVAILABLE); every other known error is one of its use (USAGE)."""
 

@@ -17,7 +17,7 @@ from comparator.exchanges.model import Role, Side
 from comparator.findings.clustering import Clusterer
 from comparator.verdict import Comparator
 from proxy.cli.exit_codes import Exit
-from proxy.cli.output import CONFIG, add_config_option, check_outputs, print_error, print_line
+from proxy.cli.output import CONFIG, add_config_option, check_outputs, print_error, print_line, print_remark
 from proxy.cli.progress_bar import progress_bar
 from proxy.cli.signals import stop_on_signals
 from proxy.config.backends import BackendSettings
@@ -27,13 +27,15 @@ from proxy.errors import JournalKeyError
 from proxy.exception_groups import first_error
 from proxy.journal.keys import load_keys
 from proxy.journal.redaction import RedactionKeys
+from proxy.recordings.errors import RecordingError
+from proxy.recordings.model import RecordedExchange
 from proxy.recordings.reader import READABLE
 from proxy.replay.compare_run import BothSides, ReplayVerdicts, open_shadow
-from proxy.replay.credentials import credentials_of
-from proxy.replay.errors import OptionError
+from proxy.replay.credentials import MissingCredentials, ReplayCredentials, credentials_of
+from proxy.replay.errors import IncompleteError, OptionError
 from proxy.replay.html_report import render_html
 from proxy.replay.http_target import ReplayTarget, UrlRewrite, open_target
-from proxy.replay.recording_reader import Recording
+from proxy.replay.recording_reader import Recording, TimeSpan
 from proxy.replay.report import ReplayReport, parse_fail_rules, parse_report, render_json, render_text
 from proxy.replay.report_diff import differing_members
 from proxy.replay.schedule import parse_condition, parse_pace
@@ -128,14 +130,23 @@ def _configure_requests(parser: argparse.ArgumentParser) -> None:
         default="open",
         help="unseal the secrets of a journal, or leave their digests (default: %(default)s)",
     )
+    requests.add_argument(
+        "--play-cut", action="store_true", help="also send requests of which only a part was recorded, as far as it was"
+    )
+    requests.add_argument(
+        "--strict",
+        action="store_true",
+        help="send nothing and exit with code 1 when the recording holds records that are cut, malformed or not requests, or "
+        "requests whose credentials are missing (known at the end only for the standard input)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Play a recording and print the report.
 
     Returns:
-        NEGATIVE when a rule of --fail-on holds or the report differs from --same-as, UNAVAILABLE when a side never responded,
-        INTERRUPTED when the replay was interrupted, else DONE.
+        NEGATIVE when a rule of --fail-on holds, the report differs from --same-as, or --strict is not satisfied, UNAVAILABLE when a
+        side never responded, INTERRUPTED when the replay was interrupted, else DONE.
     """
     rules = parse_fail_rules(args.fail_on)
     check_outputs({"--json": args.json, "--html": args.html})
@@ -144,11 +155,16 @@ def run(args: argparse.Namespace) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             report = runner.run(replay(settings, args, os.environ))
+    except IncompleteError as error:
+        print_error("replay", error)
+        return Exit.NEGATIVE
     except BaseExceptionGroup as group:
         raise first_error(group) from group
     violations = [text for rule in rules if (text := rule.violation(report))]
     if earlier and (differing := differing_members(earlier, report)):
         violations.append(f"not the same as {args.same_as}: {', '.join(differing)}")
+    if args.strict and (incomplete := _incomplete(report)):
+        violations.append(f"--strict: {incomplete}")
     _write(report, args, violations, [text for rule in rules if (text := rule.doubt(report))])
     if violations:
         return Exit.NEGATIVE
@@ -157,6 +173,15 @@ def run(args: argparse.Namespace) -> int:
     for side in report.silent_sides:
         print_error("replay", f"{side} responded to no request; is its {args.instance} instance running?")
     return Exit.UNAVAILABLE if report.silent_sides else Exit.DONE
+
+
+def _incomplete(report: ReplayReport) -> str:
+    """Return why a recording of the standard input does not satisfy --strict; "" if it does."""
+    read = report.read
+    if read.cut or read.not_http or read.skipped or read.malformed:
+        return read.text
+    lacking = sum(sum(side.without_credentials.values()) for side in report.sides.values())
+    return f"{lacking} requests were sent without credentials" if lacking else ""
 
 
 def _earlier(path: Path) -> ReplayReport:
@@ -191,9 +216,8 @@ async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[
     pace = parse_pace(speed=args.speed, rate=args.rate, ramp=args.ramp)
     concurrency = _concurrency(args)
     recording = _recording(settings, args, environ)
-    span = recording.survey()
-    if span is not None and not span.count:
-        raise OptionError(f"{args.source}: no record is selected; check --from, --until and --filter")
+    credentials = credentials_of(settings.replay, environ)
+    span = _surveyed(recording, credentials, args)
     stop, tally = asyncio.Event(), Tally()
     stop_on_signals(stop)
     # With the journal's key, a secret has the same digest in every replay.
@@ -203,18 +227,47 @@ async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[
             recording=recording,
             handler=handler,
             tally=tally,
-            credentials=credentials_of(settings.replay, environ),
+            credentials=credentials,
             pace=pace,
             loops=args.loop,
             concurrency=concurrency,
             to=f"{args.to} ({args.instance})",
             pace_text=args.rate or args.speed or "1x",
             state=args.state,
+            plays_cut=args.play_cut,
         )
         total = session.total(span)
         shown = not args.no_progress
         async with progress_bar(total, lambda: session.done, lambda: tally.failed, shown=shown):
             return await session.play(stop)
+
+
+def _surveyed(recording: Recording, credentials: ReplayCredentials, args: argparse.Namespace) -> TimeSpan | None:
+    """Read the recording, and say what of it will not be sent, or not as it was recorded.
+
+    Raises:
+        RecordingError: it cannot be read, or holds no request.
+        OptionError: nothing is selected.
+        IncompleteError: with --strict, something is to be said.
+    """
+    missing = MissingCredentials()
+
+    def inspect(recorded: RecordedExchange) -> None:
+        if args.play_cut or not recorded.request.body_truncated:
+            missing.add(recorded.route, credentials.with_values(recorded.request).missing)
+
+    span, counts = recording.survey(inspect), recording.counts
+    if span is None:
+        return None
+    for line in [*([] if counts.complete else counts.lines()), *missing.lines()]:
+        print_remark(line)
+    if args.strict and not (counts.complete and not missing.requests):
+        raise IncompleteError(f"nothing was sent, because of --strict: {counts}; {missing}")
+    if not counts.requests and not (counts.cut and args.play_cut):
+        raise RecordingError(f"{args.source}: there is no request to send: {counts}")
+    if not span.count:
+        raise OptionError(f"{args.source}: no record is selected; check --from, --until and --filter")
+    return span
 
 
 def _concurrency(args: argparse.Namespace) -> int:
@@ -261,6 +314,7 @@ async def _open_handler(
         for side in sides:
             backend = msgspec.structs.replace(_backend(settings, side, args.instance), connections_max=concurrency)
             targets[side] = await stack.enter_async_context(open_target(backend, rewrite, timeout_s=args.timeout))
+            await targets[side].connect()
         if args.to != BOTH:
             yield OneSide(args.to, targets[sides[0]], tally)
             return

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import datetime as dt
+import math
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from proxy.cli.exit_codes import Exit
 from proxy.cli.output import add_config_option, print_line
 from proxy.config.loader import read_settings
 from proxy.replay import snapshot
-from proxy.replay.errors import SnapshotError
+from proxy.replay.errors import OptionError, SnapshotError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("drop", "delete a snapshot"),
     ):
         actions.add_parser(name, help=text).add_argument("name", help="name of the snapshot")
+    create = actions.choices["create"]
+    create.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait this long for connections to the shadow database to end",
+    )
+    create.add_argument(
+        "--disconnect", action="store_true", help="close connections to the shadow database (those left after --wait)"
+    )
     actions.add_parser("ls", help="list all snapshots with database, time and size")
     for action in actions.choices.values():
         # After the action too, where all other commands have them; an option before it is kept.
@@ -52,7 +64,14 @@ def run(args: argparse.Namespace) -> int:
     match args.action:
         case "create":
             now = dt.datetime.now(dt.UTC)
-            asyncio.run(snapshot.create(dsn, args.name, now=now, server=args.server, programs=args.programs))
+            if not 0 <= args.wait < math.inf:
+                raise OptionError(f"--wait {args.wait:g}: must be a number of seconds, not negative")
+            connections = snapshot.OpenConnections(args.wait, args.disconnect)
+            asyncio.run(
+                snapshot.create(
+                    dsn, args.name, now=now, server=args.server, programs=args.programs, connections=connections
+                )
+            )
             print_line(f"created {args.name}; restore it with: shadow snapshot restore {args.name}")
         case "restore":
             asyncio.run(snapshot.restore(dsn, args.name, server=args.server, programs=args.programs))

@@ -10,6 +10,9 @@ class ReplaySettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     credentials: dict[str, str] = {}
     """Digest in the recording (`redacted:<32 hex>`) to the name of the environment variable that holds the value."""
+    headers: dict[str, str] = {}
+    """Name of a request header to the environment variable with its value, for each request whose own value is gone: it is a digest
+    that `credentials` does not name, or a placeholder such as `REDACTED` or `***`."""
     jwt_key: str = ""
     """Environment variable with the key that bearer tokens are signed with again; empty leaves tokens as they are."""
     jwt_algorithm: str = "HS256"

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from comparator.exchanges.model import Failed, FailureCause, Request, Response
-from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, first_line, ns_of, split_url
+from proxy.recordings.model import Item, NotHttpError, RecordedExchange, first_line, not_read, ns_of, split_url
 
 _FIELD: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _TYPES: Final = (b"http ", b"https ", b"h2 ", b"grpcs ", b"ws ", b"wss ")
 _BODYLESS: Final = ("GET", "HEAD", "OPTIONS", "TRACE", "DELETE")
 _ESCAPE: Final = re.compile(r"\\x([0-9A-Fa-f]{2})")
+NO_REQUEST: Final = "connection without a request"
 
 
 def matches(head: bytes) -> bool:
@@ -30,16 +31,18 @@ def parse(lines: Iterable[bytes]) -> Iterator[Item]:
         try:
             yield _recorded([quoted or bare for quoted, bare in _FIELD.findall(line.decode("utf-8", "replace"))])
         except (ArithmeticError, ValueError, IndexError) as error:
-            yield MalformedRecord(f"line {number}", f"{type(error).__name__}: {error}")
+            yield not_read(f"line {number}", error)
 
 
 def _recorded(fields: list[str]) -> RecordedExchange:
+    if fields[0] in ("ws", "wss"):
+        raise NotHttpError("websocket")
     ended_ns = ns_of(fields[1])
     times = [float(text) for text in fields[5:8]]
     duration_ns = round(sum(max(0.0, seconds) for seconds in times) * 1e9)
     method, url, _ = _ESCAPE.sub(lambda m: chr(int(m.group(1), 16)), fields[12]).split(" ", 2)
     if method == "-":
-        raise ValueError("the load balancer could not parse the request")
+        raise NotHttpError(NO_REQUEST)
     authority, target = split_url(url)
     agent = fields[13] if len(fields) > 13 else "-"
     headers = (("Host", _host(authority)), *((("User-Agent", agent),) if agent != "-" else ()))

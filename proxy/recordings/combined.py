@@ -13,9 +13,11 @@ from comparator.exchanges.model import Request, Response
 from proxy.recordings.model import (
     Item,
     MalformedRecord,
+    NotHttpError,
     RecordedExchange,
     first_line,
     header_of,
+    not_read,
     split_url,
     with_host,
 )
@@ -46,14 +48,18 @@ def parse(lines: Iterable[bytes], *, host: str = "") -> Iterator[Item]:
         try:
             yield _recorded(match, host) if match else MalformedRecord(f"line {number}", "not the combined log format")
         except (ArithmeticError, ValueError) as error:
-            yield MalformedRecord(f"line {number}", str(error))
+            yield not_read(f"line {number}", error)
 
 
 def _recorded(match: re.Match[str], host: str) -> RecordedExchange:
     _, time, line, status, _, referer, agent, duration = match.groups()
-    parts = _unescaped(line).split(" ")
+    text = _unescaped(line)
+    if text in ("", "-"):
+        raise NotHttpError("connection without a request")
+    parts = text.split(" ")
     if len(parts) != 3 or not parts[2].startswith("HTTP/"):
-        raise ValueError("the server could not parse the request")
+        # For example the beginning of a TLS handshake.
+        raise NotHttpError("bytes that are not HTTP")
     when = dt.datetime.strptime(time, "%d/%b/%Y:%H:%M:%S %z")
     duration_ns = 0 if not duration else round(float(duration) * 1e9) if "." in duration else int(duration) * 1_000
     headers = tuple(

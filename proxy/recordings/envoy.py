@@ -17,11 +17,15 @@ from proxy.recordings.model import (
     Item,
     MalformedRecord,
     RecordedExchange,
+    SkippedRecord,
     document_text,
+    ends_early,
     first_line,
     from_base64,
     header_of,
+    is_bodiless,
     iso_of,
+    not_read,
     ns_of,
     wire_text,
     with_host,
@@ -55,8 +59,12 @@ def _traces(text: str) -> Iterator[Item]:
                 yield _buffered(buffered, number)
             elif segment := _member(trace, "http_streamed_trace_segment"):
                 yield from _streamed(streams, segment, number)
+            elif _member(trace, "socket_buffered_trace") or _member(trace, "socket_streamed_trace_segment"):
+                yield SkippedRecord(f"trace {number}", "trace of a socket")
+            else:
+                yield MalformedRecord(f"trace {number}", "neither a trace nor a segment of one")
         except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
-            yield MalformedRecord(f"trace {number}", f"{type(error).__name__}: {error}")
+            yield not_read(f"trace {number}", error)
     for stream in streams.values():
         yield stream.recorded()
 
@@ -81,6 +89,8 @@ def _objects(text: str) -> Iterator[dict[str, Any] | MalformedRecord]:
             continue
         if isinstance(value, dict):
             yield cast("dict[str, Any]", value)
+        else:
+            yield MalformedRecord(f"character {position}", "not an object")
 
 
 def _member(node: Mapping[str, Any] | None, name: str) -> Any:
@@ -95,11 +105,12 @@ def _buffered(trace: Mapping[str, Any], number: int) -> RecordedExchange:
     body, truncated = _body(_member(request, "body"))
     response_body, response_truncated = _body(_member(response, "body"))
     request_headers, headers = _headers(request), _headers(response)
-    response_truncated = response_truncated or _has_other_length(headers, response_body)
     started_ns, ended_ns = _time(request), _time(response)
     return RecordedExchange(
-        _request(request_headers, body, truncated or _has_other_length(request_headers, body)),
-        _response(headers, response_body, response_truncated) if response else None,
+        _request(request_headers, body, truncated),
+        _response(header_of(request_headers, ":method"), headers, response_body, response_truncated)
+        if response
+        else None,
         id=header_of(request_headers, "x-request-id") or f"tap-{number}",
         started_ns=started_ns,
         duration_ns=max(0, ended_ns - started_ns) if started_ns and ended_ns else 0,
@@ -113,7 +124,7 @@ def _time(message: Mapping[str, Any] | None) -> int:
 
 def _has_other_length(headers: HeaderList, body: bytes) -> bool:
     length = header_of(headers, "content-length")
-    return bool(body) and length.isdigit() and int(length) != len(body)
+    return ends_early(headers, body) or (bool(body) and length.isdigit() and int(length) != len(body))
 
 
 def _body(body: Mapping[str, Any] | None) -> tuple[bytes, bool]:
@@ -135,12 +146,14 @@ def _value(pair: Mapping[str, Any]) -> str:
 def _request(headers: HeaderList, body: bytes, truncated: bool) -> Request:
     pseudo = {name: value for name, value in headers if name.startswith(":")}
     plain = tuple((name, value) for name, value in headers if not name.startswith(":"))
-    return Request(pseudo[":method"], pseudo[":path"], with_host(plain, pseudo.get(":authority", "")), body, truncated)
+    cut = truncated or _has_other_length(headers, body)
+    return Request(pseudo[":method"], pseudo[":path"], with_host(plain, pseudo.get(":authority", "")), body, cut)
 
 
-def _response(headers: HeaderList, body: bytes, truncated: bool) -> Response:
-    status = next((value for name, value in headers if name == ":status"), "")
-    return Response(int(status), tuple((n, v) for n, v in headers if not n.startswith(":")), body, truncated)
+def _response(method: str, headers: HeaderList, body: bytes, truncated: bool) -> Response:
+    status = int(header_of(headers, ":status"))
+    cut = truncated or (not is_bodiless(method, status) and _has_other_length(headers, body))
+    return Response(status, tuple((n, v) for n, v in headers if not n.startswith(":")), body, cut)
 
 
 @dataclass(slots=True)
@@ -160,7 +173,7 @@ class _Stream:
         try:
             request = _request(self.request_headers, b"".join(self.request), self.request_truncated)
             outcome = (
-                _response(self.response_headers, b"".join(self.response), self.response_truncated)
+                _response(request.method, self.response_headers, b"".join(self.response), self.response_truncated)
                 if self.response_headers
                 else None
             )

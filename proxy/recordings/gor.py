@@ -1,15 +1,16 @@
 r"""GoReplay's .gor files. Pure.
 
 Records are `META "\n" RAW_HTTP SEPARATOR`, where META is `type id time_ns [duration_ns]`; type 1 is a request, 2 its response, 3 the
-response of a replay (ignored here). GoReplay drops a last record without its separator; it is kept here. Observed in its files:
-bodies are chunked and compressed as on the wire, ids repeat on a kept-alive connection, a response may precede its request.
+response of a replay (skipped). GoReplay drops a last record without its separator; it is kept here. Observed in its files: bodies
+are chunked and compressed as on the wire, ids repeat on a kept-alive connection, a response may precede its request, `100 Continue`
+precedes a response in one record or in one of its own, and packets that were not captured leave a body shorter than it should be (cut).
 """
 
 import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from comparator.exchanges.model import HeaderList, Request, Response
@@ -17,11 +18,15 @@ from proxy.errors import MalformedError
 from proxy.http1.parser import ChunkDecoder
 from proxy.recordings.model import (
     Item,
-    MalformedRecord,
+    NotHttpError,
     RecordedExchange,
+    SkippedRecord,
     ascii_target,
+    ends_early,
     first_line,
     header_of,
+    is_bodiless,
+    not_read,
     split_url,
     with_host,
     without,
@@ -32,6 +37,9 @@ SEPARATOR: Final = b"\n" + MARK + b"\n"
 PENDING_MAX: Final = 1_000
 """Limit of the requests that wait for their response; GoReplay itself tolerates 100 records out of order."""
 TIME_MAX_NS: Final = 2**63
+NO_REQUEST: Final = "response without its request"
+SWITCHING_PROTOCOLS: Final = 101
+_STATUS_LINE: Final = re.compile(r"HTTP/\d(?:\.\d)? (\d{3})(?: |$)", re.ASCII)
 _ID: Final = re.compile(r"[0-9A-Za-z_-]+")
 _BREAK: Final = 7
 """Offset within the mark (12 bytes, three emoji) at which a chunk ends, so that no line of the chunked body equals the mark."""
@@ -87,7 +95,7 @@ class _Pairs:
 
     waiting: "OrderedDict[int, RecordedExchange]" = field(default_factory=OrderedDict[int, RecordedExchange])
     open: dict[str, int] = field(default_factory=dict[str, int])
-    early: dict[str, tuple[Response, int]] = field(default_factory=dict[str, tuple[Response, int]])
+    early: dict[str, tuple[Response, int, str]] = field(default_factory=dict[str, tuple[Response, int, str]])
     number: int = 0
 
     def add(self, record: bytes, location: str) -> Iterator[Item]:
@@ -96,10 +104,12 @@ class _Pairs:
             kind, exchange_id, time_ns, duration_ns, raw = _meta(record)
             if kind == "1":
                 self._request(_request(raw, exchange_id, time_ns))
-            elif kind == "2":
-                self._response(exchange_id, _response(raw), time_ns + max(0, duration_ns))
+            elif kind == "3":
+                yield SkippedRecord(location, "response of a replay", is_http=True)
+            elif (response := _response(raw)) is not None:
+                yield from self._response(exchange_id, response, time_ns + max(0, duration_ns), location)
         except (ValueError, MalformedError) as error:
-            yield MalformedRecord(location, str(error))
+            yield not_read(location, error)
         while self.waiting:
             number, first = next(iter(self.waiting.items()))
             if first.outcome is None and len(self.waiting) <= PENDING_MAX:
@@ -110,25 +120,35 @@ class _Pairs:
             yield first
 
     def rest(self) -> Iterator[Item]:
-        """Yield the requests that are still without response."""
+        """Yield the requests that are still without response, and the responses that are still without request."""
         yield from self.waiting.values()
+        for _, _, location in self.early.values():
+            yield SkippedRecord(location, NO_REQUEST, is_http=True)
 
     def _request(self, recorded: RecordedExchange) -> None:
         self.number += 1
         self.waiting[self.number] = recorded
         self.open[recorded.id] = self.number
         if recorded.id in self.early:
-            response, ended_ns = self.early.pop(recorded.id)
-            self._response(recorded.id, response, ended_ns)
+            response, ended_ns, _ = self.early.pop(recorded.id)
+            self._pair(self.open.pop(recorded.id), response, ended_ns)
 
-    def _response(self, exchange_id: str, response: Response, ended_ns: int) -> None:
+    def _response(self, exchange_id: str, response: Response, ended_ns: int, location: str) -> Iterator[Item]:
         number = self.open.pop(exchange_id, None)
-        if number is None:
-            self.early[exchange_id] = (response, ended_ns)
-            if len(self.early) > PENDING_MAX:
-                del self.early[next(iter(self.early))]
+        if number is not None:
+            self._pair(number, response, ended_ns)
             return
+        forgotten = self.early.pop(exchange_id, None)
+        self.early[exchange_id] = (response, ended_ns, location)
+        if forgotten is None and len(self.early) > PENDING_MAX:
+            forgotten = self.early.pop(next(iter(self.early)))
+        if forgotten is not None:
+            yield SkippedRecord(forgotten[2], NO_REQUEST, is_http=True)
+
+    def _pair(self, number: int, response: Response, ended_ns: int) -> None:
         request = self.waiting[number]
+        if is_bodiless(request.request.method, response.status):
+            response = replace(response, body_truncated=False)
         self.waiting[number] = RecordedExchange(
             request.request, response, request.id, request.started_ns, max(0, ended_ns - request.started_ns)
         )
@@ -148,26 +168,44 @@ def _meta(record: bytes) -> tuple[str, str, int, int, bytes]:
 
 
 def _request(raw: bytes, exchange_id: str, time_ns: int) -> RecordedExchange:
-    line, headers, body = _parts(raw)
-    parts = line.split(" ")
+    message = _parts(raw)
+    parts = message.line.split(" ")
     if len(parts) != 3 or not parts[2].startswith("HTTP/"):
-        raise ValueError("not a request line")
+        raise NotHttpError("bytes that are not HTTP")
     authority, target = split_url(parts[1])
-    headers = with_host(headers, authority)
-    return RecordedExchange(Request(parts[0], target, headers, body), id=exchange_id, started_ns=time_ns)
+    headers = with_host(message.headers, authority)
+    request = Request(parts[0], target, headers, message.body, message.cut or ends_early(headers, message.body))
+    return RecordedExchange(request, id=exchange_id, started_ns=time_ns)
 
 
-def _response(raw: bytes) -> Response:
-    line, headers, body = _parts(raw)
-    parts = line.split(" ", 2)
-    if len(parts) < 2 or not parts[0].startswith("HTTP/") or not parts[1].isdigit():
-        raise ValueError("not a status line")
-    return Response(int(parts[1]), headers, body)
+def _response(raw: bytes) -> Response | None:
+    """Return the final response of a record; None when it holds interim ones (1xx) only."""
+    while True:
+        message = _parts(raw)
+        match = _STATUS_LINE.match(message.line)
+        if match is None:
+            raise ValueError("not a status line")
+        status = int(match.group(1))
+        if status // 100 != 1 or status == SWITCHING_PROTOCOLS:
+            cut = message.cut or ends_early(message.headers, message.body)
+            return Response(status, message.headers, message.body, cut)
+        if not message.body.startswith(b"HTTP/"):
+            return None
+        raw = message.body
 
 
-def _parts(raw: bytes) -> tuple[str, HeaderList, bytes]:
-    """Return first line, headers, and the body without its chunk framing."""
-    head, _, body = raw.partition(b"\r\n\r\n")
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """A message of a record: its first line, its headers, and its body without chunk framing. `cut`: its head or a chunk is incomplete."""
+
+    line: str
+    headers: HeaderList
+    body: bytes
+    cut: bool
+
+
+def _parts(raw: bytes) -> _Message:
+    head, end, body = raw.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     headers: list[tuple[str, str]] = []
     for line in lines:
@@ -176,10 +214,10 @@ def _parts(raw: bytes) -> tuple[str, HeaderList, bytes]:
             raise ValueError(f"a header line of {len(line)} characters has no colon")
         headers.append((name, value.strip(" \t")))
     if header_of(tuple(headers), "transfer-encoding").lower() != "chunked":
-        return first, tuple(headers), body
+        return _Message(first, tuple(headers), body, not end)
     decoder = ChunkDecoder()
     plain, _ = decoder.feed(body)
-    return first, without(tuple(headers), "transfer-encoding"), plain
+    return _Message(first, without(tuple(headers), "transfer-encoding", "content-length"), plain, not decoder.complete)
 
 
 def _message(line: str, headers: HeaderList, body: bytes) -> bytes:

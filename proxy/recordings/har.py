@@ -4,7 +4,8 @@ Values that HAR has no member for are kept in members that begin with `_`, as th
 encoding of a binary request body. Bodies of responses are written decoded, as other readers expect, so a response that is read back
 has no Content-Encoding. Observed and tolerated: a byte order mark, headers as `[name, value]`, pseudo headers of HTTP/2, entries
 without bodies, status 0 with `_error`, status -1 with `_failureText`, bodies decoded by a charset that is not named (browsers and
-mitmproxy), binary request bodies left out (browsers). WebSockets are skipped.
+mitmproxy), binary request bodies left out (browsers), URLs that are not ASCII. WebSockets, and URLs of a page's own (`data:`, `blob:`,
+`about:`, those of extensions), are skipped.
 """
 
 import contextlib
@@ -19,15 +20,19 @@ from comparator.responses.bodies import UnreadableBody, decode
 from proxy.recordings.errors import RecordingError
 from proxy.recordings.model import (
     Item,
-    MalformedRecord,
+    NotHttpError,
     RecordedExchange,
     document_text,
+    document_url,
+    ends_early,
     first_line,
     from_base64,
     header_of,
+    is_bodiless,
     iso_of,
+    not_read,
     ns_of,
-    split_url,
+    text_of,
     text_or_base64,
     url_of,
     wire_text,
@@ -36,6 +41,7 @@ from proxy.recordings.model import (
 )
 
 BODY_MAX_BYTES: Final = 256 * 1024**2
+INFLATED_MAX_BYTES: Final = 256 * 1024**2
 _CHARSETS: Final = ("utf-8", "latin-1", "cp1252")
 _OWN: Final = ("route", "key", "stage", "skip")
 
@@ -52,28 +58,46 @@ def parse(data: bytes) -> Iterator[Item]:
         RecordingError: the file is not a HAR.
     """
     for number, entry in enumerate(_entries(data), 1):
-        if _is_websocket(entry):
-            continue
         try:
+            if _is_websocket(entry):
+                raise NotHttpError("websocket")
             yield _recorded(entry)
         except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
-            yield MalformedRecord(f"entry {number}", f"{type(error).__name__}: {error}")
+            yield not_read(f"entry {number}", error)
 
 
 def _entries(data: bytes) -> list[Any]:
     try:
         if data[:1] == b"x":
-            data = zlib.decompress(data)
-        entries: Any = json.loads(data.decode("utf-8-sig"))["log"]["entries"]
-    except (ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
+            data = _inflated(data)
+        entries: Any = json.loads(data.decode(_charset(data)))["log"]["entries"]
+    except KeyError as error:
+        raise RecordingError(f"not a HAR: no member `{error.args[0]}`") from error
+    except (ValueError, TypeError, RecursionError, zlib.error) as error:
         raise RecordingError(f"not a HAR: {type(error).__name__}: {error}") from error
     if not isinstance(entries, list):
         raise RecordingError("not a HAR: `entries` is not a list")
     return cast("list[Any]", entries)
 
 
+def _charset(data: bytes) -> str:
+    """Return the charset of a file: UTF-8, or the UTF-16 that some shells write."""
+    return "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+
+
+def _inflated(data: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    plain = stream.decompress(data, INFLATED_MAX_BYTES)
+    if stream.unconsumed_tail:
+        raise RecordingError(f"not a HAR: larger than {INFLATED_MAX_BYTES // 1024**2} MiB, decompressed")
+    if not stream.eof:
+        raise ValueError("the compressed data end early")
+    return plain
+
+
 def _is_websocket(entry: Any) -> bool:
-    return isinstance(entry, dict) and "_webSocketMessages" in entry
+    named = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+    return "_webSocketMessages" in named or named.get("_resourceType") == "websocket"
 
 
 def dump(records: Iterable[RecordedExchange]) -> Iterator[bytes]:
@@ -88,25 +112,27 @@ def dump(records: Iterable[RecordedExchange]) -> Iterator[bytes]:
 
 def _recorded(entry: Mapping[str, Any]) -> RecordedExchange:
     request = entry["request"]
-    authority, target = split_url(request["url"])
+    authority, target = document_url(text_of(request["url"]))
+    method = text_of(request["method"])
     headers = _headers(request)
     pseudo = header_of(headers, ":authority")
     body, incomplete, was_encoded = _request_body(request, headers)
     if was_encoded:
         headers = without(headers, "content-encoding", "content-length")
     plain = tuple((name, value) for name, value in headers if not name.startswith(":"))
-    started_ns = int(entry["_started_ns"]) if "_started_ns" in entry else ns_of(entry["startedDateTime"])
+    started = entry.get("startedDateTime")
+    started_ns = int(entry["_started_ns"]) if "_started_ns" in entry else ns_of(started) if started else 0
     duration_ns = int(entry["_duration_ns"]) if "_duration_ns" in entry else round(max(0, entry.get("time") or 0) * 1e6)
     side = entry.get("_served_by")
     return RecordedExchange(
         request=Request(
-            request["method"],
+            method,
             str(entry.get("_target", target)),
             with_host(plain, pseudo or authority),
             body,
             bool(request.get("_truncated")) or incomplete,
         ),
-        outcome=_outcome(entry, bodyless=request["method"] == "HEAD"),
+        outcome=_outcome(entry, method=method),
         id=str(entry.get("_id", "")),
         started_ns=started_ns,
         duration_ns=duration_ns,
@@ -124,8 +150,9 @@ def _headers(message: Mapping[str, Any]) -> HeaderList:
 def _pair(pair: Any) -> tuple[str, str]:
     if isinstance(pair, dict):
         named = cast("dict[str, Any]", pair)
-        return wire_text(str(named["name"])), wire_text(str(named["value"]))
-    return wire_text(str(pair[0])), wire_text(str(pair[1]))
+        return wire_text(text_of(named["name"])), wire_text(str(named.get("value") or ""))
+    name, value = pair
+    return wire_text(text_of(name)), wire_text(str(value))
 
 
 def _request_body(request: Mapping[str, Any], headers: HeaderList) -> tuple[bytes, bool, bool]:
@@ -133,10 +160,13 @@ def _request_body(request: Mapping[str, Any], headers: HeaderList) -> tuple[byte
     data: Mapping[str, Any] = request.get("postData") or {}
     text, size = data.get("text"), request.get("bodySize")
     if text is None and data.get("params"):
-        pairs = [(p["name"], p.get("value", "")) for p in data["params"]]
+        if str(data.get("mimeType")).lower().startswith("multipart/"):
+            # Its boundary and the headers of its parts are not recorded.
+            return b"", True, False
+        pairs = [(p["name"], p.get("value") or "") for p in data["params"]]
         text = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
     if not text:
-        return b"", isinstance(size, int) and size > 0, False
+        return b"", ends_early(headers, b"") or (isinstance(size, int) and size > 0), False
     if "base64" in (data.get("_encoding"), data.get("encoding")):
         return from_base64(text), False, False
     if data.get("_as_sent"):
@@ -161,32 +191,33 @@ def _bytes(text: str, headers: HeaderList, size: object) -> tuple[bytes, bool]:
     return text.encode("utf-8", "surrogateescape"), not stated
 
 
-def _outcome(entry: Mapping[str, Any], *, bodyless: bool) -> Response | Failed | None:
+def _outcome(entry: Mapping[str, Any], *, method: str) -> Response | Failed | None:
     response: dict[str, Any] | None = entry.get("response")
     if not response or response.get("_missing"):
         return None
-    if (response.get("status") or 0) <= 0:
+    status = int(response.get("status") or 0)
+    if status <= 0:
         error = str(response.get("_error") or response.get("_failureText") or entry.get("_error") or "status 0")
         cause, _, detail = error.partition(": ")
         known = cause in tuple(FailureCause)
         return Failed(FailureCause(cause), detail) if known else Failed(FailureCause.RESET, error)
     content: dict[str, Any] = response.get("content") or {}
-    text, status = content.get("text") or "", int(response["status"])
+    text = content.get("text") or ""
     headers = tuple((name, value) for name, value in _headers(response) if not name.startswith(":"))
     if content.get("encoding") == "base64":
         body, complete = from_base64(text), True
     elif text and not content.get("_as_sent"):
         body, complete = _bytes(text, headers, content.get("size"))
     else:
-        body, complete = text.encode(), "text" in content or _has_no_body(status, headers, content) or bodyless
+        body, complete = text.encode(), "text" in content or _has_no_body(method, status, headers, content)
     truncated = bool(response.get("_truncated")) or not complete
     if not content.get("_as_sent") and header_of(headers, "content-encoding"):
         headers = without(headers, "content-encoding", "content-length", "transfer-encoding")
     return Response(status, headers, body, truncated)
 
 
-def _has_no_body(status: int, headers: HeaderList, content: Mapping[str, Any]) -> bool:
-    return content.get("size") == 0 or status in (204, 304) or header_of(headers, "content-length") == "0"
+def _has_no_body(method: str, status: int, headers: HeaderList, content: Mapping[str, Any]) -> bool:
+    return content.get("size") == 0 or is_bodiless(method, status) or header_of(headers, "content-length") == "0"
 
 
 def _entry(recorded: RecordedExchange) -> dict[str, Any]:

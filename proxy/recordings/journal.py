@@ -8,10 +8,15 @@ from proxy.errors import JournalFormatError
 from proxy.journal.format import Record, decode_payload, exchange_of
 from proxy.journal.redaction import RedactionKeys, unseal
 from proxy.journal.segments import frames, read_payload, segment_fault, segments, writers
-from proxy.recordings.model import Item, MalformedRecord, from_exchange
+from proxy.recordings.model import MalformedRecord, RecordedExchange, from_exchange
 
 
-def read(directory: Path, keys: RedactionKeys | None) -> Iterator[Item]:
+def is_journal(directory: Path) -> bool:
+    """Return whether a folder is that of a journal, or of one of its writers, even if it holds nothing now."""
+    return bool(segments(directory) or writers(directory))
+
+
+def read(directory: Path, keys: RedactionKeys | None) -> Iterator[RecordedExchange | MalformedRecord]:
     """Yield the exchanges that the journal holds now, by the time at which they ended.
 
     Args:

@@ -4,7 +4,7 @@
     14:4:type;4:http;}      the dict {"type": "http"}
 
 Only the members that are needed are read, and no version is required, so files of every version with these members can be read.
-Bodies are still content-encoded, as in an exchange. WebSockets, flows that are not HTTP and those of a replay are skipped.
+Bodies are still content-encoded, as in an exchange. Flows that are not HTTP, WebSockets and those of a replay are skipped.
 
 Values that a flow has no member for are written into its `metadata`, which mitmproxy keeps, so that an export is read back unchanged.
 """
@@ -14,7 +14,17 @@ from typing import Any, Final, cast
 
 from comparator.exchanges.model import Failed, FailureCause, HeaderList, Request, Response, Side
 from proxy.recordings.errors import RecordingError
-from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, header_of, with_host
+from proxy.recordings.model import (
+    Item,
+    MalformedRecord,
+    RecordedExchange,
+    SkippedRecord,
+    ends_early,
+    header_of,
+    is_bodiless,
+    not_read,
+    with_host,
+)
 
 LENGTH_DIGITS_MAX: Final = 12
 FLOW_VERSION: Final = 21
@@ -45,12 +55,19 @@ def parse(data: bytes) -> Iterator[Item]:
             yield MalformedRecord(f"flow {number}", "not a flow's state")
             continue
         flow = cast("dict[str, Any]", value)
-        if _text(flow.get("type")) != "http" or flow.get("is_replay") or flow.get("websocket"):
-            continue
-        try:
-            yield _recorded(flow)
-        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
-            yield MalformedRecord(f"flow {number}", f"{type(error).__name__}: {error}")
+        location = f"flow {number}"
+        if (kind := _text(flow.get("type"))) != "http":
+            # Such as tcp, udp or dns.
+            yield SkippedRecord(location, kind[:20]) if kind else MalformedRecord(location, "not a flow's state")
+        elif flow.get("websocket"):
+            yield SkippedRecord(location, "websocket")
+        elif flow.get("is_replay"):
+            yield SkippedRecord(location, f"replay of a {_text(flow['is_replay'])}"[:30], is_http=True)
+        else:
+            try:
+                yield _recorded(flow)
+            except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
+                yield not_read(location, error)
 
 
 def tnetstring(data: bytes, position: int = 0, *, depth: int = 0) -> tuple[Any, int]:
@@ -119,10 +136,11 @@ def _recorded(flow: dict[str, Any]) -> RecordedExchange:
     ended = float(response_end or request.get("timestamp_end") or started)
     headers = _headers(request) if extra else with_host(_headers(request), _authority(request))
     path, method = request["path"].decode("latin-1"), request["method"].decode("latin-1")
-    truncated = request["content"] is None or bool(extra.get("request_truncated"))
+    body = request["content"] or b""
+    truncated = request["content"] is None or bool(extra.get("request_truncated")) or ends_early(headers, body)
     return RecordedExchange(
-        request=Request(method, path, headers, request["content"] or b"", truncated),
-        outcome=_outcome(flow, response, extra),
+        request=Request(method, path, headers, body, truncated),
+        outcome=_outcome(flow, method, response, extra),
         id=_text(extra.get("id", flow.get("id"))),
         started_ns=int(extra.get("started_ns", round(started * 1e6) * 1_000)),
         duration_ns=int(extra.get("duration_ns", max(0, round((ended - started) * 1e6) * 1_000))),
@@ -141,10 +159,14 @@ def _authority(request: dict[str, Any]) -> str:
     return _text(request.get("authority")) or (host if port in (0, standard) else f"{host}:{port}")
 
 
-def _outcome(flow: dict[str, Any], response: dict[str, Any] | None, extra: dict[str, Any]) -> Response | Failed | None:
+def _outcome(
+    flow: dict[str, Any], method: str, response: dict[str, Any] | None, extra: dict[str, Any]
+) -> Response | Failed | None:
     if response:
-        truncated = response["content"] is None or bool(extra.get("response_truncated"))
-        return Response(int(response["status_code"]), _headers(response), response["content"] or b"", truncated)
+        status, headers, body = int(response["status_code"]), _headers(response), response["content"] or b""
+        cut = not is_bodiless(method, status) and ends_early(headers, body)
+        truncated = response["content"] is None or bool(extra.get("response_truncated")) or cut
+        return Response(status, headers, body, truncated)
     if flow.get("error"):
         detail = _text(flow["error"].get("msg"))
         return Failed(FailureCause(extra["cause"]), detail) if extra else Failed(FailureCause.RESET, detail[:300])

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import datetime as dt
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -12,6 +13,11 @@ from proxy.http1.fields import first_value
 
 NOT_RECORDED: Final = "the recording holds no response"
 _URL_SAFE: Final = "!#$%&'()*+,/:;=?@[]~-._"
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?!\d+$)")
+"""The scheme of an absolute URL; `host:443`, the target of a CONNECT, has none."""
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_BODILESS_STATUSES: Final = (204, 304)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,55 @@ class MalformedRecord:
     reason: str
 
 
-Item = RecordedExchange | MalformedRecord
+@dataclass(frozen=True, slots=True)
+class SkippedRecord:
+    """A record that is not an HTTP request of a client, and is not to be sent.
+
+    Attributes:
+        location: in the recording.
+        kind: the name of what it is, e.g. `websocket` or `data:`.
+        is_http: it is an HTTP message, but not a request of a client, e.g. the response of a replay.
+    """
+
+    location: str
+    kind: str
+    is_http: bool = False
+
+
+Item = RecordedExchange | MalformedRecord | SkippedRecord
+
+
+def checked(item: Item, location: str) -> Item:
+    """Return the item, or the record that stands for it where its request cannot be sent: a websocket, a tunnel, or a malformed one."""
+    if not isinstance(item, RecordedExchange):
+        return item
+    request = item.request
+    if request.method == "CONNECT":
+        return SkippedRecord(location, "CONNECT")
+    if request.method == "PRI":
+        return SkippedRecord(location, "preface of HTTP/2")
+    if "websocket" in header_of(request.headers, "upgrade").lower():
+        return SkippedRecord(location, "websocket")
+    if not _TOKEN.fullmatch(request.method):
+        return MalformedRecord(location, f"{request.method[:40]!r} is not a method")
+    if not request.target.startswith("/") and request.target != "*":
+        return MalformedRecord(location, f"{request.target[:40]!r} is neither a path nor an http(s) URL")
+    wrong = next((name for name, _ in request.headers if not _TOKEN.fullmatch(name)), None)
+    if wrong is not None:
+        return MalformedRecord(location, f"{wrong[:40]!r} is not the name of a header")
+    return item
+
+
+class NotHttpError(ValueError):
+    """A record is not HTTP; the message is the kind of a `SkippedRecord`."""
+
+
+def not_read(location: str, error: Exception) -> MalformedRecord | SkippedRecord:
+    """Return the record that stands for one that could not be read."""
+    if isinstance(error, NotHttpError):
+        return SkippedRecord(location, str(error))
+    reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+    return MalformedRecord(location, reason)
 
 
 def from_exchange(exchange: Exchange) -> RecordedExchange:
@@ -106,11 +160,21 @@ def with_host(headers: HeaderList, authority: str) -> HeaderList:
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """Return authority and target of an absolute URL, unchanged but for a fragment; ("", url) where it is a target already."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or "/" in scheme or "?" in scheme:
+    """Return authority and target of an absolute URL, unchanged but for a fragment; ("", url) where it is a target already.
+
+    Raises:
+        NotHttpError: the URL has another scheme than http and https.
+        ValueError: the URL has no authority.
+    """
+    match = _SCHEME.match(url)
+    if match is None:
         return "", url
-    rest = rest.partition("#")[0]
+    scheme = match.group(1).lower()
+    if scheme not in ("http", "https"):
+        raise NotHttpError("websocket" if scheme in ("ws", "wss") else f"{scheme}:")
+    if not url.startswith("//", match.end()):
+        raise ValueError("a URL without a host")
+    rest = url[match.end() + 2 :].partition("#")[0]
     end = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
     authority, target = rest[:end], rest[end:]
     if not target.startswith("/"):
@@ -121,8 +185,35 @@ def split_url(url: str) -> tuple[str, str]:
 def url_of(recorded: RecordedExchange, *, scheme: str = "http") -> str:
     """Return the absolute URL of a request, with the host `unknown.invalid` where it has none."""
     host = header_of(recorded.request.headers, "host") or "unknown.invalid"
-    target = recorded.request.target
+    target = ascii_target(recorded.request.target)
     return f"{scheme}://{host}{target if target.startswith('/') else '/' + target}"
+
+
+def document_url(url: str) -> tuple[str, str]:
+    """Return authority and target of a URL in a document of Unicode text, as a browser sends them.
+
+    The host is in its ASCII form (IDNA), and other characters beyond ASCII are percent-encoded as UTF-8: `http://bücher.example/é` is
+    `xn--bcher-kva.example` and `/%C3%A9`.
+
+    Raises:
+        NotHttpError: see `split_url`.
+        ValueError: the URL has no authority, or cannot be encoded.
+    """
+    authority, target = split_url(url)
+    if not authority.isascii():
+        authority = authority.encode("idna").decode()
+    return authority, _NOT_ASCII.sub(lambda byte: f"%{ord(byte.group()):02X}", wire_text(target))
+
+
+def ends_early(headers: HeaderList, body: bytes) -> bool:
+    """Return whether a message has fewer bytes than its Content-Length says."""
+    length = header_of(headers, "content-length").strip()
+    return length.isascii() and length.isdigit() and len(length) < 19 and len(body) < int(length)
+
+
+def is_bodiless(method: str, status: int) -> bool:
+    """Return whether a response has no body whatever its Content-Length says (RFC 9112 section 6.3)."""
+    return method == "HEAD" or status in _BODILESS_STATUSES
 
 
 def ascii_target(target: str) -> str:
@@ -145,6 +236,17 @@ def document_text(text: str) -> str:
         return text if text.isascii() else text.encode("latin-1").decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return text
+
+
+def text_of(value: object) -> str:
+    """Return a member of a JSON document that has to be a text.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} instead of a text")
+    return value
 
 
 def text_or_base64(body: bytes) -> tuple[str, bool]:

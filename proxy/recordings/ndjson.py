@@ -11,12 +11,12 @@ from typing import Any, cast
 from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Side
 from proxy.recordings.model import (
     Item,
-    MalformedRecord,
     RecordedExchange,
     first_line,
     from_base64,
     from_exchange,
     iso_of,
+    not_read,
     ns_of,
     text_or_base64,
 )
@@ -37,7 +37,7 @@ def parse(lines: Iterable[bytes]) -> Iterator[Item]:
         try:
             yield _recorded(json.loads(line))
         except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            yield MalformedRecord(f"line {number}", f"{type(error).__name__}: {error}")
+            yield not_read(f"line {number}", error)
 
 
 def dump(recorded: RecordedExchange) -> bytes:

@@ -1,5 +1,6 @@
 """Opens a recording, detects its format and yields its records."""
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from proxy.journal.redaction import RedactionKeys
 from proxy.recordings import journal
 from proxy.recordings.errors import RecordingError
 from proxy.recordings.formats import FORMATS, RecordingFormat
-from proxy.recordings.model import Item
+from proxy.recordings.model import Item, MalformedRecord, checked
 from proxy.recordings.recording_file import open_recording
 
+STANDARD_INPUT = "-"
 JOURNAL = "journal"
 """The format of folders: this program's own journal."""
 READABLE = (JOURNAL, *FORMATS)
@@ -35,23 +37,41 @@ def read(
         host: of the requests, where the format does not record it.
         bodies: a folder whose files, and those below it, a recording may name as bodies, besides its own folder's.
 
+    A recording that ends early yields its whole records, then a malformed one.
+
     Raises:
-        RecordingError: it cannot be opened or read, or its format cannot be detected.
+        RecordingError: it cannot be opened or nothing of it can be read, or its format cannot be detected.
     """
     path = Path(source)
     if format_name == JOURNAL or (format_name is None and path.is_dir()):
         if not path.is_dir():
             raise RecordingError(f"{source} is not a journal: not a folder")
+        if not journal.is_journal(path):
+            raise RecordingError(
+                f"{source} is a folder without a journal; name a recording file, or the folder of a journal"
+            )
         yield from journal.read(path, keys)
         return
+    if source != STANDARD_INPUT and path.exists() and not path.is_file():
+        raise RecordingError(f"{source} is not a regular file; a pipe is read from the standard input, as -")
+    number = 0
     try:
         with open_recording(source, host=host, bodies=bodies) as file:
             name = path.stem if path.suffix.lower() in COMPRESSED_SUFFIXES else path.name
-            row = FORMATS[format_name] if format_name else detect(name, file.head())
-            yield from row.parse(file)
-    except (OSError, EOFError, zstandard.ZstdError, UnicodeDecodeError) as error:
+            row = _format_of(name, file.head(), format_name)
+            for number, item in enumerate(row.parse(file), 1):
+                yield checked(item, f"record {number}")
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError, UnicodeDecodeError, RecordingError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise RecordingError(f"{source}: {reason}") from error
+        if not number:
+            raise RecordingError(f"{source}: {reason}") from error
+        yield MalformedRecord(f"after record {number}", str(reason))
+
+
+def _format_of(name: str, head: bytes, format_name: str | None) -> RecordingFormat:
+    if not head:
+        raise RecordingError("the file is empty")
+    return FORMATS[format_name] if format_name else detect(name, head)
 
 
 def detect(name: str, head: bytes) -> RecordingFormat:
@@ -67,4 +87,4 @@ def detect(name: str, head: bytes) -> RecordingFormat:
     for row in FORMATS.values():
         if row.matches(head):
             return row
-    raise RecordingError(f"{name}: cannot detect the format; name it with --format")
+    raise RecordingError(f"cannot detect the format; name it with --format, one of {', '.join(FORMATS)}")

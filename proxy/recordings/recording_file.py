@@ -16,8 +16,10 @@ from proxy.recordings.errors import RecordingError
 HEAD_BYTES = 4096
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+PIECE_BYTES = 1024**2
 LINE_MAX_BYTES = 128 * 1024**2
 WHOLE_MAX_BYTES = 512 * 1024**2
+INFLATED_MAX_BYTES = 256 * 1024**2
 """Limits of what is held in memory. They count decompressed bytes: a megabyte of a foreign file may decompress to a gigabyte."""
 
 
@@ -49,7 +51,9 @@ class BodyFiles:
             if path.exists() and not path.is_file():
                 raise ValueError(f"@{name}: not a file")
             with path.open("rb") as file:
-                return _bounded(file.read(LINE_MAX_BYTES + 1), LINE_MAX_BYTES)
+                data = file.read(LINE_MAX_BYTES + 1)
+                _check_size(len(data), LINE_MAX_BYTES)
+                return data
         except OSError as error:
             raise ValueError(f"@{name}: {error.strerror}") from error
 
@@ -62,11 +66,13 @@ class RecordingFile:
         file: decompressed.
         bodies: the files that it may name.
         host: of the requests, where the format does not record it; "" for unknown.
+        compressed: `file` decompresses.
     """
 
     file: io.BufferedReader
     bodies: BodyFiles
     host: str = ""
+    compressed: bool = False
 
     def head(self) -> bytes:
         """Return the first bytes, without consuming them."""
@@ -79,15 +85,23 @@ class RecordingFile:
             RecordingError: a line is longer than LINE_MAX_BYTES.
         """
         while line := self.file.readline(LINE_MAX_BYTES + 1):
-            yield _bounded(line, LINE_MAX_BYTES)
+            _check_size(len(line), LINE_MAX_BYTES)
+            yield line
 
     def whole(self) -> bytes:
         """Return all bytes.
 
         Raises:
-            RecordingError: they are more than WHOLE_MAX_BYTES.
+            RecordingError: they are more than WHOLE_MAX_BYTES, or INFLATED_MAX_BYTES of a compressed file.
         """
-        return _bounded(self.file.read(WHOLE_MAX_BYTES + 1), WHOLE_MAX_BYTES)
+        max_bytes = INFLATED_MAX_BYTES if self.compressed else WHOLE_MAX_BYTES
+        pieces: list[bytes] = []
+        size = 0
+        while piece := self.file.read(PIECE_BYTES):
+            pieces.append(piece)
+            size += len(piece)
+            _check_size(size, max_bytes)
+        return b"".join(pieces)
 
 
 @contextmanager
@@ -101,7 +115,8 @@ def open_recording(source: str, *, host: str, bodies: Path | None) -> Generator[
     """
     raw = cast("io.BufferedReader", sys.stdin.buffer) if source == "-" else Path(source).open("rb")  # noqa: SIM115
     try:
-        yield RecordingFile(_decompressed(raw), BodyFiles(Path(source).parent, bodies), host)
+        plain = _decompressed(raw)
+        yield RecordingFile(plain, BodyFiles(Path(source).parent, bodies), host, plain is not raw)
     finally:
         if source != "-":
             raw.close()
@@ -117,7 +132,6 @@ def _decompressed(raw: io.BufferedReader) -> io.BufferedReader:
     return raw
 
 
-def _bounded(data: bytes, max_bytes: int) -> bytes:
-    if len(data) > max_bytes:
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
         raise RecordingError(f"a line or document is larger than {max_bytes // 1024**2} MiB, decompressed")
-    return data

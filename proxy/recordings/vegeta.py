@@ -1,31 +1,44 @@
 """vegeta's targets, in both of its formats: requests without times and responses. Pure.
 
 JSON: one object a line with `method`, `url` and, optionally, `body` (base64) and `header` (name to list). http: `METHOD URL`, header
-lines, optionally `@path` of a file with the body, then an empty line; `#` begins a comment.
+lines, optionally `@path` of a file with the body; an empty line, the body or another `METHOD URL` ends a target; `#` begins a comment:
+
+    GET http://user:password@a.example/1        the userinfo becomes an Authorization header
+    HEAD http://a.example/2
+    POST http://a.example/3
+    Content-Type: application/json
+    @body.json
 """
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from comparator.exchanges.model import HeaderList, Request
 from proxy.recordings.model import (
     Item,
-    MalformedRecord,
     RecordedExchange,
     ascii_target,
     document_text,
+    document_url,
     first_line,
     from_base64,
     header_of,
+    not_read,
     split_url,
+    text_of,
     wire_text,
     with_host,
     without,
 )
 
 _MEMBERS: Final = {"method", "url", "body", "header"}
+_TARGET: Final = re.compile(r"[A-Z]+\s+[^\s:]")
+"""The beginning of a target's first line; `X : a` is a header."""
+_USER_INFO: Final = re.compile(r"[A-Za-z]+://([^/?#@]*)@")
 
 
 def matches_json(head: bytes) -> bool:
@@ -36,8 +49,9 @@ def matches_json(head: bytes) -> bool:
 
 def matches_http(head: bytes) -> bool:
     """Return whether a file that begins with these bytes has the http format."""
-    line = first_line(head)
-    return b"://" in line and line.split(b" ", 1)[0].isupper()
+    lines = (line.strip() for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
+    line = next((line for line in lines if line and not line.startswith(b"#")), b"")
+    return b"://" in line and _TARGET.match(line.decode("latin-1")) is not None
 
 
 def parse_json(lines: Iterable[bytes]) -> Iterator[Item]:
@@ -48,24 +62,26 @@ def parse_json(lines: Iterable[bytes]) -> Iterator[Item]:
         try:
             yield _target(json.loads(line))
         except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            yield MalformedRecord(f"line {number}", f"{type(error).__name__}: {error}")
+            yield not_read(f"line {number}", error)
 
 
 def parse_http(lines: Iterable[bytes], read: Callable[[str], bytes]) -> Iterator[Item]:
     """Yield the targets of the http format; `read` returns the file of a line `@path`, or raises ValueError."""
     block: list[str] = []
     begin = 0
-    for number, raw in enumerate([*lines, b""], 1):
-        line = raw.decode("latin-1").strip()
+    for number, raw in enumerate(lines, 1):
+        line = raw.removeprefix(b"\xef\xbb\xbf" if number == 1 else b"").decode("latin-1").strip()
         if line.startswith("#"):
             continue
+        if block and (not line or _TARGET.match(line) or block[-1].startswith("@")):
+            yield _block(block, begin, read)
+            block = []
         if line and not block:
             begin = number
         if line:
             block.append(line)
-        elif block:
-            yield _block(block, begin, read)
-            block = []
+    if block:
+        yield _block(block, begin, read)
 
 
 def dump(recorded: RecordedExchange) -> bytes:
@@ -89,7 +105,10 @@ def _target(document: dict[str, Any]) -> RecordedExchange:
         raise ValueError(f"unknown members: {', '.join(sorted(unknown))}")
     named: dict[str, list[str]] = document.get("header") or {}
     headers = tuple((wire_text(str(name)), wire_text(str(value))) for name, values in named.items() for value in values)
-    return _recorded(document["method"], document["url"], headers, from_base64(document.get("body") or ""))
+    url, method = text_of(document["url"]), text_of(document["method"])
+    authority, target = document_url(url)
+    headers = _with_credentials(headers, wire_text(url))
+    return _recorded(method, authority, target, headers, from_base64(document.get("body") or ""))
 
 
 def _block(lines: list[str], number: int, read: Callable[[str], bytes]) -> Item:
@@ -101,13 +120,28 @@ def _block(lines: list[str], number: int, read: Callable[[str], bytes]) -> Item:
             if line.startswith("@"):
                 body = read(line[1:])
                 continue
-            name, value = line.split(":", 1)
-            headers.append((name.strip(), value.strip()))
-        return _recorded(method, url, tuple(headers), body)
+            headers.append(_header(line))
+        authority, target = split_url(url)
+        return _recorded(method, authority, target, _with_credentials(tuple(headers), url), body)
     except ValueError as error:
-        return MalformedRecord(f"line {number}", str(error))
+        return not_read(f"line {number}", error)
 
 
-def _recorded(method: str, url: str, headers: HeaderList, body: bytes) -> RecordedExchange:
-    authority, target = split_url(url)
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon:
+        raise ValueError(f"neither a target, a header nor @FILE: {line[:40]!r}")
+    return name.strip(), value.strip()
+
+
+def _with_credentials(headers: HeaderList, url: str) -> HeaderList:
+    """Return the headers with Authorization for the user of the URL, as vegeta sends it."""
+    match = _USER_INFO.match(url)
+    if match is None or header_of(headers, "authorization"):
+        return headers
+    user = unquote_to_bytes(match.group(1) if ":" in match.group(1) else match.group(1) + ":")
+    return (*headers, ("Authorization", "Basic " + base64.b64encode(user).decode()))
+
+
+def _recorded(method: str, authority: str, target: str, headers: HeaderList, body: bytes) -> RecordedExchange:
     return RecordedExchange(Request(method, target, with_host(headers, authority), body))

@@ -16,11 +16,12 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import msgspec
 
 from comparator.capture.settings import Driver
-from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Request, Role, Side
+from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Request, Response, Role, Side
 from comparator.exchanges.table_schema import Schemas
 from comparator.findings.causes import FindingSet, find_causes
 from comparator.findings.clustering import Clusterer, Signature
@@ -220,7 +221,9 @@ class BothSides:
     tally: Tally
     results: ReplayVerdicts
 
-    async def handle(self, request: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None) -> None:
+    async def handle(
+        self, request: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None, *, credentials_missing: bool
+    ) -> None:
         """Run both sides, one after the other, and compare them."""
         run_id = request_id(request) or f"replay-{request.number}"
         observations: dict[Side, Observation] = {}
@@ -230,7 +233,17 @@ class BothSides:
             send = _sender(self.targets[side], recorded.request, run_id)
             observation = observations[side] = await self.shadow.run(side, send)
             wait_ns = max(0, started_ns - due_ns) if due_ns is not None and side is ORDER[0] else 0
-            self.tally.add(side, recorded, observation.outcome, wait_ns=wait_ns, service_ns=observation.duration_ns)
+            self.tally.add(
+                side,
+                recorded,
+                observation.outcome,
+                wait_ns=wait_ns,
+                service_ns=observation.duration_ns,
+                credentials_missing=credentials_missing,
+            )
+        if credentials_missing and all(_refuses_credentials(observation) for observation in observations.values()):
+            self.tally.left_out[LeftOut.CREDENTIALS_MISSING] += 1
+            return
         now = dt.datetime.now(dt.UTC)
         legacy, candidate = observations[Side.LEGACY], observations[Side.CANDIDATE]
         comparison = self.comparator.compare(
@@ -255,6 +268,11 @@ class BothSides:
     def digest(self) -> str:
         """Return a digest of all verdicts."""
         return self.results.digest()
+
+
+def _refuses_credentials(observation: Observation) -> bool:
+    outcome = observation.outcome
+    return isinstance(outcome, Response) and outcome.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 def _sender(target: TargetSender, request: Request, run_id: str) -> Callable[[], Awaitable[MirroredResponse]]:

@@ -3,7 +3,9 @@
 ReplayError
 ├── OptionError                         an option of the command cannot be used
 ├── CredentialError                     a credential has no value to be replaced by, or a token cannot be signed
+├── IncompleteError                     not everything of the recording can be sent as it was recorded, and --strict is given
 ├── ResumeStateError                    the state file belongs to another replay, or cannot be read
+├── TargetUnavailableError              the instance to send to cannot be reached
 └── SnapshotError                       a snapshot cannot be made, restored or found
     └── SnapshotServerUnavailableError  the snapshots' server does not answer
 """
@@ -21,6 +23,14 @@ class OptionError(ReplayError):
 
 class CredentialError(ReplayError):
     """`replay.credentials` names a variable that is not set, or a token cannot be signed again."""
+
+
+class IncompleteError(ReplayError):
+    """A recording holds records that are not sent, or requests whose credentials are missing, and `--strict` is given."""
+
+
+class TargetUnavailableError(ReplayError):
+    """The instance to send requests to cannot be reached."""
 
 
 class ResumeStateError(ReplayError):

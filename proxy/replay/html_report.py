@@ -73,6 +73,7 @@ def _summary(report: ReplayReport, broken: Sequence[str]) -> str:
         f"{report.sent} requests; {', '.join(pace_summary(report))}",
     ]
     lines += [f"left out: {count} {escape(cause)}" for cause, count in report.left_out.items() if count]
+    lines += [escape(report.read.text)] if report.read.text else []
     lines += [f"credentials: {count} {escape(name)}" for name, count in report.credentials.items() if count]
     if report.verdicts.compared or report.verdicts.failed:
         counts = [f"{getattr(report.verdicts, name)} {name}" for name in Verdicts.__struct_fields__]

@@ -11,6 +11,7 @@ from comparator.exchanges.skip import SAFE_METHODS
 from proxy.config.backends import BackendSettings
 from proxy.http1.parser import ResponseHead
 from proxy.recordings.model import ascii_target, header_of
+from proxy.replay.errors import TargetUnavailableError
 from proxy.runner.mirror_client import NOT_SENT, SHADOW_BAGGAGE, SHADOW_MARK, MirroredResponse
 from proxy.serving.backend_connection import BackendConnection
 from proxy.serving.backend_pool import BackendPool
@@ -62,6 +63,40 @@ def _headers(request: Request, rewrite: UrlRewrite, request_id: str) -> HeaderLi
     if rewrite.marked:
         return (*forwarded, *own, SHADOW_MARK, ("baggage", ",".join([*baggage, SHADOW_BAGGAGE])))
     return (*forwarded, *own, *((("baggage", ",".join(baggage)),) if baggage else ()))
+
+
+class _Probe:
+    """A request that is given a connection and sends nothing. `outcome` is None once it had one."""
+
+    upgrade = False
+    method = "GET"
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[Failed | None] = asyncio.get_running_loop().create_future()
+
+    def connected(self, connection: BackendConnection) -> None:
+        connection.return_unused()
+        if not self.outcome.done():
+            self.outcome.set_result(None)
+
+    def backend_failed(self, cause: FailureCause, detail: str) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(Failed(cause, detail))
+
+    def response_started(self, head: ResponseHead) -> None:
+        """Ignore a response that nothing asked for."""
+
+    def response_data(self, data: bytes) -> None:
+        """Ignore its data."""
+
+    def response_ended(self) -> None:
+        """Ignore its end."""
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def backend_paused(self, paused: bool) -> None:
+        """Ignore back-pressure: nothing is written."""
 
 
 class _Call:
@@ -133,6 +168,26 @@ class ReplayTarget:
         self._pool = pool
         self._rewrite = rewrite
         self._timeout_s = timeout_s
+
+    async def connect(self) -> None:
+        """Open a connection, to be used by the first request.
+
+        Raises:
+            TargetUnavailableError: it cannot be opened.
+        """
+        probe = _Probe()
+        self._pool.acquire(probe)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                failed = await probe.outcome
+        except TimeoutError:
+            failed = Failed(FailureCause.TIMEOUT, f"no connection within {self._timeout_s:g} s")
+        finally:
+            self._pool.cancel(probe)
+        if failed is not None:
+            raise TargetUnavailableError(
+                f"cannot connect to {self._pool.settings.url}: {failed.detail or failed.cause}"
+            )
 
     async def request(self, request: Request, *, request_id: str) -> MirroredResponse:
         """Send a request and wait for its response, or for the timeout."""

@@ -1,13 +1,13 @@
 """A recording prepared for a replay: its selected records, in order, with route and key. It can be read several times."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from proxy.journal.redaction import RedactionKeys
-from proxy.recordings.errors import RecordingError
-from proxy.recordings.model import MalformedRecord, RecordedExchange
-from proxy.recordings.reader import read
+from proxy.recordings.counts import ReadCounts
+from proxy.recordings.model import RecordedExchange
+from proxy.recordings.reader import STANDARD_INPUT, read
 from proxy.replay.errors import OptionError
 from proxy.replay.schedule import Condition, Selection, in_order, parse_time
 from proxy.serving.routing import KeySource, Route, key_from_body, match_route
@@ -49,7 +49,7 @@ class Recording:
         routes: of the configuration.
         conditions: of `--filter`.
         begin, end: of `--from` and `--until`; "" for none.
-        malformed: records of the last reading that could not be parsed.
+        counts: of its records, complete after `survey`; of the standard input at the end of `records`.
     """
 
     source: str
@@ -61,53 +61,55 @@ class Recording:
     conditions: Sequence[Condition] = ()
     begin: str = ""
     end: str = ""
-    malformed: list[MalformedRecord] = field(default_factory=list[MalformedRecord])
+    counts: ReadCounts = field(default_factory=ReadCounts)
     _selection: Selection | None = None
 
-    def survey(self) -> TimeSpan | None:
-        """Read the recording once and return its span; None for the standard input, which can be read only once.
+    def survey(self, inspect: Callable[[RecordedExchange], None] = lambda _: None) -> TimeSpan | None:
+        """Read the recording and return its span; None for the standard input, which can be read only once.
+
+        Args:
+            inspect: called with each selected record, in the order of the recording.
 
         Raises:
             RecordingError: it cannot be read.
             OptionError: `--from` or `--until` is malformed, or relative to a recording that can be read only once.
         """
-        if self.source == "-":
+        if self.source == STANDARD_INPUT:
             if self.begin.startswith("+") or self.end.startswith("+"):
                 raise OptionError(
                     "--from and --until +DURATION need a recording that can be read twice, not the standard input"
                 )
             self._select(0)
             return None
-        times = [recorded.started_ns for recorded in self._read() if recorded.started_ns]
-        first_ns, last_ns = (min(times), max(times)) if times else (0, 0)
-        self._select(first_ns)
-        return TimeSpan(sum(1 for _ in self.records()), first_ns, last_ns)
+        first_ns = last_ns = 0
+        for recorded in self._read(ReadCounts()):
+            if recorded.started_ns:
+                first_ns = min(first_ns or recorded.started_ns, recorded.started_ns)
+                last_ns = max(last_ns, recorded.started_ns)
+        selection = self._select(first_ns)
+        count = 0
+        self.counts = ReadCounts()
+        for recorded in filter(selection.includes, self._read(self.counts)):
+            count += 1
+            inspect(recorded)
+        return TimeSpan(count, first_ns, last_ns)
 
     def records(self) -> Iterator[RecordedExchange]:
         """Yield the selected records by their starts; call `survey` first."""
         assert self._selection is not None, "survey comes first: it makes the selection"
-        return in_order(filter(self._selection.includes, self._read()))
+        counts = self.counts if self.source == STANDARD_INPUT else ReadCounts()
+        return in_order(filter(self._selection.includes, self._read(counts)))
 
-    def _select(self, first_ns: int) -> None:
+    def _select(self, first_ns: int) -> Selection:
         begin = parse_time(self.begin, first_ns) if self.begin else None
         end = parse_time(self.end, first_ns) if self.end else None
         self._selection = Selection(begin, end, self.conditions)
+        return self._selection
 
-    def _read(self) -> Iterator[RecordedExchange]:
-        """Yield all records and note malformed ones. A recording that is truncated ends with its last whole record."""
-        malformed: list[MalformedRecord] = []
-        count = 0
-        try:
-            for item in read(
-                self.source, format_name=self.format_name, keys=self.keys, host=self.host, bodies=self.bodies
-            ):
-                if isinstance(item, MalformedRecord):
-                    malformed.append(item)
-                    continue
-                count += 1
+    def _read(self, counts: ReadCounts) -> Iterator[RecordedExchange]:
+        """Yield all requests, and count all records."""
+        items = read(self.source, format_name=self.format_name, keys=self.keys, host=self.host, bodies=self.bodies)
+        for item in items:
+            counts.add(item)
+            if isinstance(item, RecordedExchange):
                 yield with_route(item, self.routes)
-        except RecordingError as error:
-            if not count:
-                raise
-            malformed.append(MalformedRecord(self.source, str(error)))
-        self.malformed = malformed

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from comparator.stats.confidence import rate_interval
+from proxy.recordings.counts import ReadCounts
 from proxy.replay.errors import OptionError
 from proxy.replay.tally import QUANTILES, LatencyHistogram, SideCounts, Tally, interval_shares, shows_quantile
 
@@ -56,6 +57,7 @@ class SideReport(Struct, frozen=True):
         latency: from the time a request was due.
         service: from the time it was sent.
         recorded: durations in the recording.
+        without_credentials: responses by status to requests whose credentials are missing; not in the two counts above.
     """
 
     sent: int
@@ -67,6 +69,32 @@ class SideReport(Struct, frozen=True):
     latency: LatencyReport
     service: LatencyReport
     recorded: LatencyReport
+    without_credentials: dict[str, int] = {}
+
+
+class ReadReport(Struct, frozen=True):
+    """The records of the recording by what they are (`proxy.recordings.counts`), and `text`, the same in one line."""
+
+    requests: int = 0
+    cut: int = 0
+    cut_responses: int = 0
+    not_http: dict[str, int] = {}
+    skipped: dict[str, int] = {}
+    malformed: int = 0
+    text: str = ""
+
+
+def read_report(counts: ReadCounts) -> ReadReport:
+    """Return the counts of a recording for the report."""
+    return ReadReport(
+        counts.requests,
+        counts.cut,
+        counts.cut_responses,
+        dict(counts.not_http),
+        dict(counts.skipped),
+        counts.malformed,
+        str(counts),
+    )
 
 
 class Verdicts(Struct, frozen=True):
@@ -150,6 +178,7 @@ class ReplayReport(Struct, frozen=True):
     findings: tuple[FindingReport, ...]
     verdicts_digest: str = ""
     causes: tuple[CauseReport, ...] = ()
+    read: ReadReport = ReadReport()
 
     @property
     def silent_sides(self) -> tuple[str, ...]:
@@ -169,7 +198,7 @@ class ReplayFacts(Struct, frozen=True):
     concurrency: int
     target_per_s: float
     resumed_at: int = 0
-    malformed: int = 0
+    read: ReadReport = ReadReport()
     verdicts: Mapping[str, Verdicts] = {}
     findings: tuple[FindingReport, ...] = ()
     verdicts_digest: str = ""
@@ -202,7 +231,7 @@ def build_report(tally: Tally, facts: ReplayFacts) -> ReplayReport:
         resumed_at=facts.resumed_at,
         sent=tally.sent,
         left_out={reason.value: count for reason, count in tally.left_out.items()},
-        malformed=facts.malformed,
+        malformed=facts.read.malformed,
         credentials=dict(tally.credentials),
         late_max_ms=round(tally.late_ns_max / 1e6, 3),
         sides={side: _side(tally.of(side)) for side in sides},
@@ -211,6 +240,7 @@ def build_report(tally: Tally, facts: ReplayFacts) -> ReplayReport:
         findings=facts.findings,
         verdicts_digest=facts.verdicts_digest,
         causes=facts.causes,
+        read=facts.read,
     )
 
 
@@ -266,6 +296,7 @@ def _side(counts: SideCounts) -> SideReport:
         latency=latency_report(counts.latency),
         service=latency_report(counts.service),
         recorded=latency_report(counts.recorded),
+        without_credentials={str(status): count for status, count in sorted(counts.without_credentials.items())},
     )
 
 
@@ -403,8 +434,8 @@ def render_text(report: ReplayReport, violations: Sequence[str] = (), doubts: Se
             lines.append(
                 f"  {title}: " + ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count)
             )
-    if report.malformed:
-        lines.append(f"  {report.malformed} malformed records")
+    if report.read.text:
+        lines.append(f"  {report.read.text}")
     lines += [
         "",
         f"{'latency (ms)':<34} {'n':>8} " + " ".join(f"{name:>9}" for name in ("p50", "p90", "p95", "p99", "max")),
@@ -452,8 +483,9 @@ def quantile_text(row: LatencyReport, share: str) -> str:
 def _statuses(side: SideReport) -> str:
     parts = [f"{status} x{count}" for status, count in side.statuses.items()]
     parts += [f"{cause} x{count}" for cause, count in side.failures.items()]
+    lacking = ", ".join(f"{status} x{count}" for status, count in side.without_credentials.items())
     other = f"; {side.status_other} with another status than recorded" if side.status_other else ""
-    return ", ".join(parts) + other
+    return ", ".join(parts) + other + (f"; sent without credentials: {lacking}" if lacking else "")
 
 
 def _verdict_lines(report: ReplayReport) -> list[str]:

@@ -16,7 +16,15 @@ from proxy.replay import resume_state as statefile
 from proxy.replay.credentials import ReplayCredentials
 from proxy.replay.player import Player
 from proxy.replay.recording_reader import Recording, TimeSpan
-from proxy.replay.report import CauseReport, FindingReport, ReplayFacts, ReplayReport, Verdicts, build_report
+from proxy.replay.report import (
+    CauseReport,
+    FindingReport,
+    ReplayFacts,
+    ReplayReport,
+    Verdicts,
+    build_report,
+    read_report,
+)
 from proxy.replay.schedule import Pace, ScheduledRequest, schedule
 from proxy.replay.tally import LeftOut, Tally
 from proxy.runner.mirror_client import MirroredResponse
@@ -35,13 +43,16 @@ class TargetSender(Protocol):
 class RecordHandler(Protocol):
     """Handle the requests of a replay, one at a time for each key, and return the results of comparing them."""
 
-    async def handle(self, request: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None) -> None:
+    async def handle(
+        self, request: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None, *, credentials_missing: bool
+    ) -> None:
         """Send a request and count the result.
 
         Args:
             request: as scheduled.
             recorded: its record, with usable credentials.
             due_ns: when it was due, by `perf_counter_ns`; None for now.
+            credentials_missing: some of its credentials are still digests or placeholders.
         """
         ...
 
@@ -70,12 +81,20 @@ class OneSide:
     target: TargetSender
     tally: Tally
 
-    async def handle(self, request: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None) -> None:
+    async def handle(
+        self, request: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None, *, credentials_missing: bool
+    ) -> None:
         """Send a request and count the result."""
         started_ns = time.perf_counter_ns()
         sent = await self.target.request(recorded.request, request_id=request_id(request))
-        wait_ns = max(0, started_ns - due_ns) if due_ns is not None else 0
-        self.tally.add(self.side, recorded, sent.outcome, wait_ns=wait_ns, service_ns=sent.duration_ns)
+        self.tally.add(
+            self.side,
+            recorded,
+            sent.outcome,
+            wait_ns=max(0, started_ns - due_ns) if due_ns is not None else 0,
+            service_ns=sent.duration_ns,
+            credentials_missing=credentials_missing,
+        )
 
     def verdicts(self) -> Mapping[str, Verdicts]:
         """Return no verdicts."""
@@ -116,6 +135,7 @@ class Session:
         to: the target, for the report.
         pace_text: the pace, for the report.
         state: file of the progress; None to store none.
+        plays_cut: send requests of which only a part was recorded, too.
     """
 
     recording: Recording
@@ -128,6 +148,7 @@ class Session:
     to: str
     pace_text: str
     state: Path | None = None
+    plays_cut: bool = False
     _last: ScheduledRequest | None = None
     _first_s: float = 0.0
     _player: Player | None = None
@@ -193,8 +214,8 @@ class Session:
         )
 
     async def _handle(self, request: ScheduledRequest, due_s: float | None) -> None:
-        if request.recorded.request.body_truncated:
-            self.tally.left_out[LeftOut.TRUNCATED_BODY] += 1
+        if request.recorded.request.body_truncated and not self.plays_cut:
+            self.tally.left_out[LeftOut.CUT] += 1
             return
         rewritten = self.credentials.rewrite(request.recorded.request, now_s=int(time.time()))
         for name in ("replaced", "unresolved", "signed"):
@@ -204,7 +225,7 @@ class Session:
         if due_s is not None:
             ago_s = asyncio.get_running_loop().time() - due_s
             due_ns = time.perf_counter_ns() - round(ago_s * 1e9)
-        await self.handler.handle(request, recorded, due_ns)
+        await self.handler.handle(request, recorded, due_ns, credentials_missing=bool(rewritten.missing))
 
     @contextlib.asynccontextmanager
     async def _saving_state(self, player: Player) -> AsyncGenerator[None]:
@@ -240,7 +261,7 @@ class Session:
             concurrency=self.concurrency,
             target_per_s=self.pace.rate_per_s or rate,
             resumed_at=self._skip,
-            malformed=len(self.recording.malformed),
+            read=read_report(self.recording.counts),
             verdicts=self.handler.verdicts(),
             findings=tuple(self.handler.findings()),
             causes=tuple(self.handler.causes()),

@@ -1,10 +1,12 @@
 """Snapshots of the shadow database, which are databases themselves: created, restored, listed and dropped.
 
 On the shadow's own server a snapshot is a copy by CREATE DATABASE ... TEMPLATE: as fast as copying the files, but no connection may be
-open to the copied database. On another server, whose DSN the argument `server` is, it is made with pg_dump and psql. A restore makes a
+open to the copied database: `create` names those that are, waits for their end, or closes them. While the copy is made, PostgreSQL lets
+new connections to the database wait, so that pools which connect again at once do not get in between. On another server, whose DSN the argument `server` is, it is made with pg_dump and psql. A restore makes a
 copy first, and replaces the database by renaming, so that a failure leaves the database as it was.
 """
 
+import asyncio
 import datetime as dt
 import re
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ import msgspec
 from comparator.capture.replication import environment
 from comparator.capture.session import connect
 from comparator.capture.table_shape import quote
+from proxy.exception_groups import first_error
 from proxy.replay.errors import SnapshotError, SnapshotServerUnavailableError
 from proxy.replay.snapshot_transfer import ConnectionEnvironment, transfer
 
@@ -24,6 +27,7 @@ MAINTENANCE = "postgres"
 CONNECT_TIMEOUT_S = 10.0
 QUERY_TIMEOUT_S = 30.0
 COPY_TIMEOUT_S = 3_600.0
+POLL_S = 0.1
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 
 
@@ -47,7 +51,28 @@ class Snapshot:
 COMMENT = "COMMENT ON DATABASE {} IS {}"
 
 
-async def create(dsn: str, name: str, *, now: dt.datetime, server: str = "", programs: Path | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class OpenConnections:
+    """The treatment of connections to the database that is to be copied.
+
+    Attributes:
+        wait_s: how long to wait for their end.
+        disconnect: close those that are open then.
+    """
+
+    wait_s: float = 0.0
+    disconnect: bool = False
+
+
+async def create(
+    dsn: str,
+    name: str,
+    *,
+    now: dt.datetime,
+    server: str = "",
+    programs: Path | None = None,
+    connections: OpenConnections = OpenConnections(),
+) -> None:
     """Create a snapshot of the database of `dsn`.
 
     Args:
@@ -56,9 +81,10 @@ async def create(dsn: str, name: str, *, now: dt.datetime, server: str = "", pro
         now: the time to record.
         server: DSN of the server for the snapshot; "" for the shadow's own.
         programs: folder of pg_dump and psql, for a copy between servers.
+        connections: what to do with open connections to the database; they do not matter to a copy between servers.
 
     Raises:
-        SnapshotError: the snapshot exists, the database has connections, or the server refused.
+        SnapshotError: the snapshot exists, the database still has connections, or the server refused.
     """
     source, target = _database(dsn), _stored(name)
     conn = await _connect(server or dsn)
@@ -66,7 +92,11 @@ async def create(dsn: str, name: str, *, now: dt.datetime, server: str = "", pro
         if await conn.fetchval(EXISTS, target, timeout=QUERY_TIMEOUT_S):
             raise SnapshotError(f"snapshot {name!r} exists already; drop it first")
         if await _is_same_server(conn, dsn):
-            await _copy(conn, source, target)
+            await _wait_for_end(conn, source, connections)
+            if connections.disconnect:
+                await _copy_disconnecting(conn, server or dsn, source, target)
+            else:
+                await _copy(conn, source, target)
         else:
             await _transfer(conn, environment(dsn), environment(server), target, programs)
         note = msgspec.json.encode(SnapshotComment(source, now.isoformat(timespec="seconds"))).decode()
@@ -188,13 +218,72 @@ async def _transfer(
         raise
 
 
+CONNECTIONS = """
+SELECT coalesce(nullif(application_name, ''), backend_type) AS program, usename::text AS role,
+       coalesce(host(client_addr), 'local') AS client, count(*) AS count
+FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
+GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3
+"""
+
+
+async def _wait_for_end(conn: asyncpg.Connection, database: str, connections: OpenConnections) -> None:
+    """Wait until a database has no connections, as far as they are to be waited for.
+
+    Raises:
+        SnapshotError: it still has some, and they are not to be closed.
+    """
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + connections.wait_s
+    while rows := await conn.fetch(CONNECTIONS, database, timeout=QUERY_TIMEOUT_S):
+        if loop.time() < deadline_s:
+            await asyncio.sleep(min(POLL_S, max(0.0, deadline_s - loop.time())))
+            continue
+        if connections.disconnect:
+            return
+        waited = f" after {connections.wait_s:g} s" if connections.wait_s else ""
+        raise SnapshotError(f"{database} has open connections{waited}: {_connections_text(rows)}; {CONNECTIONS_HINT}")
+
+
+CONNECTIONS_HINT = "stop the runner and the shadow instances, or give --wait SECONDS to wait for their end, or --disconnect to close them"
+
+
+def _connections_text(rows: list[asyncpg.Record]) -> str:
+    return ", ".join(f"{row['count']} of {row['program']} ({row['role']}, {row['client']})" for row in rows)
+
+
+TERMINATE = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()
+"""
+
+
+async def _copy_disconnecting(conn: asyncpg.Connection, dsn: str, source: str, target: str) -> None:
+    """Copy a database while the connections to it are closed, again and again.
+
+    The copy is begun first: it locks the database, so that new connections wait, and itself waits five seconds for the open ones to end.
+    """
+    closer = await _connect(dsn)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            copying = tasks.create_task(_copy(conn, source, target), name="copy-database")
+            while not copying.done():
+                await closer.execute(TERMINATE, source, timeout=QUERY_TIMEOUT_S)
+                await asyncio.wait([copying], timeout=POLL_S)
+    except ExceptionGroup as group:
+        error = first_error(group)
+        if isinstance(error, asyncpg.InsufficientPrivilegeError):
+            raise SnapshotError(
+                f"cannot close the connections to {source}: {error}; stop what is connected, or use a role that may"
+            ) from error
+        raise error from group
+    finally:
+        await closer.close()
+
+
 async def _copy(conn: asyncpg.Connection, source: str, target: str) -> None:
     try:
         await conn.execute(COPY.format(quote(target), quote(source)), timeout=COPY_TIMEOUT_S)
     except asyncpg.ObjectInUseError as error:
-        raise SnapshotError(
-            f"{source} has open connections: stop the runner and the shadow instances while it is copied"
-        ) from error
+        raise SnapshotError(f"{source} has open connections: {CONNECTIONS_HINT}") from error
     except asyncpg.PostgresError as error:
         raise SnapshotError(f"cannot copy {source}: {error}") from error
 

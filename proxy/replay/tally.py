@@ -94,6 +94,8 @@ class SideCounts:
         recorded: durations in the recording.
         status_same: responses with the recorded status.
         status_other: responses with another one.
+        without_credentials: responses by status to requests whose credentials are missing; these are in `statuses` too, and not in
+            `status_same` and `status_other`.
     """
 
     sent: int = 0
@@ -104,6 +106,7 @@ class SideCounts:
     recorded: LatencyHistogram = field(default_factory=LatencyHistogram)
     status_same: int = 0
     status_other: int = 0
+    without_credentials: Counter[int] = field(default_factory=Counter[int])
 
     @property
     def failed(self) -> int:
@@ -119,13 +122,16 @@ class SideCounts:
             getattr(self, name).merge(getattr(other, name))
         self.status_same += other.status_same
         self.status_other += other.status_other
+        self.without_credentials.update(other.without_credentials)
 
 
 class LeftOut(StrEnum):
     """Reasons for which a record was not sent, or not compared in full."""
 
-    TRUNCATED_BODY = "truncated_body"
-    """The recording has only the beginning of the request's body: not sent."""
+    CUT = "cut"
+    """The recording has only a part of the request: not sent."""
+    CREDENTIALS_MISSING = "credentials_missing"
+    """Both sides refused the request (401 or 403), whose credentials are missing: not compared."""
     EFFECTS_NOT_COMPARED = "effects_not_compared"
     """Change data capture lost transactions: the responses alone were compared."""
     LATE_TRANSACTIONS = "late_transactions"
@@ -159,9 +165,25 @@ class Tally:
         return sum(counts.failed for counts in self.by_side_and_route.values())
 
     def add(
-        self, side: str, recorded: RecordedExchange, outcome: Response | Failed, *, wait_ns: int, service_ns: int
+        self,
+        side: str,
+        recorded: RecordedExchange,
+        outcome: Response | Failed,
+        *,
+        wait_ns: int,
+        service_ns: int,
+        credentials_missing: bool = False,
     ) -> None:
-        """Count one result: `wait_ns` from when it was due until it was sent, `service_ns` from then until its response."""
+        """Count one result.
+
+        Args:
+            side: that it was sent to.
+            recorded: its record.
+            outcome: its result.
+            wait_ns: from when it was due until it was sent.
+            service_ns: from then until its response.
+            credentials_missing: it was sent without credentials.
+        """
         counts = self.by_side_and_route.get((side, recorded.route))
         if counts is None:
             counts = self.by_side_and_route.setdefault((side, recorded.route), SideCounts())
@@ -175,6 +197,9 @@ class Tally:
             counts.failures[outcome.cause.value] += 1
             return
         counts.statuses[outcome.status] += 1
+        if credentials_missing:
+            counts.without_credentials[outcome.status] += 1
+            return
         if isinstance(recorded.outcome, Response):
             same = recorded.outcome.status == outcome.status
             counts.status_same += same

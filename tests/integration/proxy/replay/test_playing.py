@@ -6,6 +6,7 @@ import os
 import signal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Thread
 
 import jwt
@@ -17,7 +18,8 @@ from proxy.config.journal import JournalSettings
 from proxy.config.replay import ReplaySettings
 from proxy.config.settings import Settings
 from proxy.journal.registry import open_writer
-from proxy.replay.errors import OptionError, ResumeStateError
+from proxy.replay.errors import OptionError, ResumeStateError, TargetUnavailableError
+from proxy.replay.report import render_text
 from tests.support.exchanges import exchange
 from tests.support.replay_backend import recorded_exchange, replay_arguments, replay_backend, write_recording
 
@@ -115,7 +117,7 @@ async def test_truncated_request_is_left_out_and_counted(tmp_path: Path) -> None
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1, truncated=True), recorded_exchange(2)])
     async with replay_backend() as server:
         report = await played(path, "--instance", server.url, "--speed", "max")
-    assert (len(server.received), report.left_out) == (1, {"truncated_body": 1})
+    assert (len(server.received), report.left_out) == (1, {"cut": 1})
 
 
 async def test_other_statuses_and_failures_are_counted(tmp_path: Path) -> None:
@@ -129,12 +131,78 @@ async def test_other_statuses_and_failures_are_counted(tmp_path: Path) -> None:
     assert (side.statuses, side.failures, side.status_other) == ({"200": 1, "500": 1}, {"timeout": 1}, 1)
 
 
-async def test_unreachable_target_is_counted_as_refused(tmp_path: Path) -> None:
+async def test_cut_request_is_sent_as_far_as_it_was_recorded_when_asked_for(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1, method="POST", body=b'{"a":', truncated=True)])
+    async with replay_backend() as server:
+        report = await played(path, "--instance", server.url, "--play-cut")
+    assert ([item.body for item in server.received], report.left_out) == ([b'{"a":'], {})
+    assert (report.read.text, report.read.cut) == ("read 1: 0 requests, 1 cut", 1)
+
+
+async def test_requests_without_credentials_are_named_first_and_counted_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = (("X-API-Key", "redacted:" + "b" * 32), ("Authorization", "Bearer [REDACTED]"))
+    records = [recorded_exchange(n, path="/status/401", headers=gone) for n in range(3)]
+    path = write_recording(tmp_path / "c.ndjson", [*records, recorded_exchange(3)])
+    async with replay_backend() as server:
+        report = await played(path, "--instance", server.url)
+    side = report.sides["candidate"]
+    assert (side.statuses, side.without_credentials) == ({"200": 1, "401": 3}, {"401": 3})
+    assert (side.status_same, side.status_other) == (1, 0)
+    assert "401 x3; sent without credentials: 401 x3" in render_text(report)
+    said = capsys.readouterr().err.splitlines()
+    assert said[:3] == [
+        "3 requests have no credentials, and will probably be refused by the target:",
+        "       3  score  header x-api-key",
+        "       3  score  header authorization",
+    ]
+    assert "replay.headers" in said[3]
+
+
+async def test_header_whose_value_is_gone_is_given_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = ("redacted:" + "b" * 32, "********", "own")
+    records = [recorded_exchange(n, headers=(("X-API-Key", value),)) for n, value in enumerate(values)]
+    path = write_recording(tmp_path / "c.ndjson", records)
+    settings = Settings(replay=ReplaySettings(headers={"X-Api-Key": "API_KEY"}))
+    async with replay_backend() as server:
+        await played(path, "--instance", server.url, settings=settings, environ={"API_KEY": "given"})
+    assert sorted(item.header("x-api-key") for item in server.received) == ["given", "given", "own"]
+    assert capsys.readouterr().err == ""
+
+
+HAR_URLS = ("http://a/1", "data:,x", "blob:http://a/2")
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["not-http", "credentials"])
+def test_strict_sends_nothing_of_an_incomplete_recording(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], gone: bool
+) -> None:
+    headers = [{"name": "Cookie", "value": "<redacted>"}] if gone else []
+    urls = HAR_URLS[: 1 if gone else None]
+    entries = [{"request": {"method": "GET", "url": url, "headers": headers}} for url in urls]
+    path = tmp_path / "c.har"
+    path.write_text(json.dumps({"log": {"entries": entries}}))
+    # The target does not exist: nothing is sent, not even a connection opened.
+    arguments = ["replay", str(path), "--to", "legacy", "--instance", "http://127.0.0.1:1", "--strict", "--no-progress"]
+    assert main(arguments) == 1
+    text = "1 request; 1 request without" if gone else "read 3: 1 request, 2 not HTTP (1 data:, 1 blob:)"
+    assert text in capsys.readouterr().err
+
+
+async def test_strict_plays_a_complete_recording(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(1)])
+    async with replay_backend() as server:
+        assert (await played(path, "--instance", server.url, "--strict")).sent == 1
+
+
+async def test_unreachable_target_is_named_before_anything_is_sent(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n) for n in range(3)])
     async with replay_backend() as server:
         url = server.url
-    report = await played(path, "--instance", url, "--speed", "max")
-    assert report.sides["candidate"].failures == {"refused": 3}
+    with pytest.raises(BaseExceptionGroup) as raised:
+        await played(path, "--instance", url, "--speed", "max")
+    assert raised.group_contains(TargetUnavailableError, match=f"cannot connect to {url}: ", depth=None)
 
 
 async def test_interrupted_replay_reports_and_resumes(tmp_path: Path) -> None:
@@ -284,13 +352,84 @@ def test_named_configuration_must_exist(tmp_path: Path, capsys: pytest.CaptureFi
     assert "none: No such file" in capsys.readouterr().err
 
 
-def test_target_that_never_responds_is_unavailable(
+def wrong_source(folder: Path, name: str) -> Path:
+    """Return a source of this name that cannot be played, made where it has to exist."""
+    path = folder / name
+    match path.suffix or name:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case ".har":
+            path.write_text('{"log": {"entries": []}}')
+        case ".ndjson":
+            path.write_text('{"request": 1}\n')
+        case ".txt":
+            path.write_text("hello\n")
+        case ".gor":
+            path.touch()
+        case _:
+            assert name == "missing"
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "output"),
+    [
+        ("missing", 2, "missing: No such file or directory"),
+        ("folder", 2, "folder is a folder without a journal; name a recording file, or the folder of a journal"),
+        ("pipe", 2, "pipe is not a regular file; a pipe is read from the standard input, as -"),
+        ("empty.gor", 2, "empty.gor: the file is empty"),
+        ("hello.txt", 2, "hello.txt: cannot detect the format; name it with --format, one of gor, envoy, har"),
+        ("none.har", 2, "none.har: there is no request to send: read 0: 0 requests"),
+        ("bad.ndjson", 2, "bad.ndjson: there is no request to send: read 1: 0 requests, 1 malformed"),
+    ],
+)
+def test_source_that_cannot_be_played_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    code: int,
+    output: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = wrong_source(tmp_path, name)
+    assert main(["replay", str(source), "--to", "legacy", "--instance", "http://127.0.0.1:1", "--no-progress"]) == code
+    lines = capsys.readouterr().err.splitlines()
+    assert output in lines[-1]
+    assert len([line for line in lines if line.startswith("shadow replay:")]) == 1
+
+
+def test_target_that_cannot_be_reached_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     capture = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n, path="/good") for n in range(3)])
     arguments = ["replay", str(capture), "--to", "legacy", "--instance", "http://127.0.0.1:1", "--speed", "max"]
     assert main([*arguments, "--no-progress"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("shadow replay: cannot connect to http://127.0.0.1:1: ")
+
+
+class Silence(BaseRequestHandler):
+    """Closes a connection on its first byte."""
+
+    def handle(self) -> None:
+        self.request.recv(1)
+
+
+def test_target_that_never_responds_is_unavailable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capture = write_recording(tmp_path / "c.ndjson", [recorded_exchange(n, path="/good") for n in range(3)])
+    with ThreadingTCPServer(("127.0.0.1", 0), Silence) as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        arguments = ["replay", str(capture), "--to", "legacy", "--instance", url, "--speed", "max", "--no-progress"]
+        ended = main(arguments)
+        server.shutdown()
+        serving.join()
+    assert ended == 3
     assert "legacy responded to no request" in capsys.readouterr().err
 
 

@@ -1,5 +1,6 @@
 """Snapshots of a database by CREATE DATABASE ... TEMPLATE on a real server."""
 
+import asyncio
 import datetime as dt
 import uuid
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ import pytest
 from proxy.cli.main import main
 from proxy.replay import snapshot
 from proxy.replay.errors import SnapshotError
-from proxy.replay.snapshot import PREFIX
+from proxy.replay.snapshot import PREFIX, OpenConnections
 from tests.support.postgres import drop_database, with_database
 
 NOW = dt.datetime(2026, 3, 4, 5, 6, 7, tzinfo=dt.UTC)
@@ -58,13 +59,72 @@ async def test_snapshot_list_has_database_and_time(database: str, name: str) -> 
     assert result.bytes > 1_000_000
 
 
-async def test_database_with_connections_is_not_copied(database: str, name: str) -> None:
-    conn = await asyncpg.connect(database)
+async def test_database_with_connections_is_not_copied_and_they_are_named(database: str, name: str) -> None:
+    conn = await asyncpg.connect(database, server_settings={"application_name": "the scorer"})
     try:
-        with pytest.raises(SnapshotError, match="open connections"):
+        with pytest.raises(SnapshotError, match=r"open connections: 1 of the scorer \(.*--wait SECONDS .*--disconnect"):
             await snapshot.create(database, name, now=NOW)
+        with pytest.raises(SnapshotError, match=r"open connections after 0\.2 s: 1 of the scorer"):
+            await snapshot.create(database, name, now=NOW, connections=OpenConnections(wait_s=0.2))
     finally:
         await conn.close()
+
+
+async def test_end_of_connections_is_waited_for(database: str, name: str) -> None:
+    conn = await asyncpg.connect(database)
+    async with asyncio.TaskGroup() as tasks:
+        creating = tasks.create_task(
+            snapshot.create(database, name, now=NOW, connections=OpenConnections(wait_s=30)), name="create"
+        )
+        done, _ = await asyncio.wait([creating], timeout=0.3)
+        assert not done
+        await conn.close()
+    assert name in [item.name for item in await snapshot.list_all(database)]
+
+
+async def test_connections_that_come_again_at_once_are_closed_until_the_copy_is_made(database: str, name: str) -> None:
+    """A pool of an instance connects again as soon as its connections are closed."""
+    created, connected = asyncio.Event(), asyncio.Event()
+    closed = 0
+
+    async def client() -> None:
+        nonlocal closed
+        while not created.is_set():
+            try:
+                conn = await asyncpg.connect(database, timeout=20)
+                connected.set()
+                while not created.is_set():
+                    await conn.execute("SELECT pg_sleep(0.01)")
+                await conn.close()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+                closed += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(4):
+            tasks.create_task(client(), name=f"client-{number}")
+        await connected.wait()
+        await snapshot.create(database, name, now=NOW, connections=OpenConnections(disconnect=True))
+        created.set()
+    assert closed > 0
+    assert name in [item.name for item in await snapshot.list_all(database)]
+
+
+async def test_role_that_may_not_close_connections_is_told_so(database: str, name: str) -> None:
+    role = f"weak_{name.replace('-', '_')}"
+    await execute(database, f"CREATE ROLE {role} LOGIN CREATEDB PASSWORD 'weak'")
+    parts = urlsplit(database)
+    try:
+        await execute(database, f"ALTER DATABASE {parts.path[1:]} OWNER TO {role}")
+        conn = await asyncpg.connect(database)
+        weak = parts._replace(netloc=f"{role}:weak@{parts.netloc.rpartition('@')[2]}").geturl()
+        try:
+            with pytest.raises(SnapshotError, match="cannot close the connections to"):
+                await snapshot.create(weak, name, now=NOW, connections=OpenConnections(disconnect=True))
+        finally:
+            await conn.close()
+    finally:
+        await execute(database, f"ALTER DATABASE {parts.path[1:]} OWNER TO CURRENT_USER")
+        await execute(database, f"DROP ROLE {role}")
 
 
 async def test_existing_snapshot_is_not_overwritten_and_can_be_dropped(database: str, name: str) -> None:

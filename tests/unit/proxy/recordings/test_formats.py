@@ -12,7 +12,7 @@ from comparator.exchanges.model import Failed, Response
 from proxy.recordings import alb, combined, envoy, gor, har, mitmproxy, recording_file, vegeta
 from proxy.recordings.errors import RecordingError
 from proxy.recordings.formats import WRITERS
-from proxy.recordings.model import MalformedRecord, RecordedExchange, split_url
+from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, SkippedRecord, split_url
 from proxy.recordings.reader import detect, read
 from tests.property.proxy.recordings.test_formats import encode
 
@@ -43,12 +43,13 @@ def response(recorded: RecordedExchange) -> Response:
     return recorded.outcome
 
 
-def gor_of(data: bytes) -> list[RecordedExchange | MalformedRecord]:
+def gor_of(data: bytes) -> list[Item]:
     return list(gor.parse(data.splitlines(keepends=True)))
 
 
-def test_gor_pairs_responses_out_of_order_and_ignores_replays() -> None:
-    first, second = gor_of(GOR)
+def test_gor_pairs_responses_out_of_order_and_skips_replays() -> None:
+    first, second, replayed = gor_of(GOR)
+    assert replayed == SkippedRecord("record 5", "response of a replay", is_http=True)
     assert isinstance(first, RecordedExchange)
     assert isinstance(second, RecordedExchange)
     assert (first.id, first.request.target, first.request.body, response(first).body) == (
@@ -68,7 +69,7 @@ def test_gor_drops_transfer_encoding_of_decoded_chunks() -> None:
 
 def test_gor_continues_after_a_malformed_record() -> None:
     result = gor_of(b"1 aa\nGET / HTTP/1.1\r\n\r\n" + gor.SEPARATOR + GOR)
-    assert [type(one) for one in result] == [MalformedRecord, RecordedExchange, RecordedExchange]
+    assert [type(one) for one in result] == [MalformedRecord, RecordedExchange, RecordedExchange, SkippedRecord]
 
 
 def test_browser_har_is_read_with_its_quirks() -> None:
@@ -136,13 +137,25 @@ def test_mitmproxy_flow_is_read_as_an_exchange() -> None:
     assert (result.started_ns, result.duration_ns) == (1700000000250000000, 1_000_000_000)
 
 
-def test_flows_of_other_protocols_and_replays_are_skipped() -> None:
-    data = (
-        encode(flow(type="tcp"))
-        + encode(flow(is_replay="request"))
-        + encode(flow(response=None, error={"msg": "gone"}))
-    )
-    assert isinstance(only(mitmproxy.parse(data)).outcome, Failed)
+def test_flows_of_other_protocols_and_replays_are_skipped_by_name() -> None:
+    flows = [
+        flow(type="tcp"),
+        flow(type="dns"),
+        flow(websocket={"messages": []}),
+        flow(is_replay="request"),
+        flow(type=""),
+        flow(response=None, error={"msg": "gone"}),
+    ]
+    *skipped, last = mitmproxy.parse(b"".join(map(encode, flows)))
+    assert skipped == [
+        SkippedRecord("flow 1", "tcp"),
+        SkippedRecord("flow 2", "dns"),
+        SkippedRecord("flow 3", "websocket"),
+        SkippedRecord("flow 4", "replay of a request", is_http=True),
+        MalformedRecord("flow 5", "not a flow's state"),
+    ]
+    assert isinstance(last, RecordedExchange)
+    assert isinstance(last.outcome, Failed)
 
 
 def test_truncated_flow_file_yields_whole_flows_then_fails() -> None:
@@ -241,8 +254,21 @@ def test_common_log_line_is_read() -> None:
     assert only(combined.parse([line])).request.body_truncated
 
 
-def test_logged_garbage_is_malformed() -> None:
-    (result,) = combined.parse([b'::1 - - [10/Oct/2026:13:55:36 +0000] "\\x16\\x03" 400 0 "-" "-"'])
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("\\x16\\x03\\x01", "bytes that are not HTTP"),
+        ("", "connection without a request"),
+        ("-", "connection without a request"),
+    ],
+)
+def test_logged_connection_without_http_is_skipped(line: str, kind: str) -> None:
+    result = list(combined.parse([f'::1 - - [10/Oct/2026:13:55:36 +0000] "{line}" 400 0 "-" "-"'.encode()]))
+    assert result == [SkippedRecord("line 1", kind)]
+
+
+def test_line_that_is_not_of_a_log_is_malformed() -> None:
+    (result,) = combined.parse([b"Oct 10 systemd[1]: started"])
     assert isinstance(result, MalformedRecord)
 
 
@@ -276,7 +302,7 @@ def test_written_file_is_detected_as_its_format(name: str) -> None:
 def test_compressed_file_is_read_without_its_suffix(tmp_path: Path, compress) -> None:
     path = tmp_path / "capture"
     path.write_bytes(compress(GOR))
-    assert len(list(read(str(path)))) == 2
+    assert len(list(read(str(path)))) == 3
 
 
 def test_unknown_format_is_refused(tmp_path: Path) -> None:
@@ -310,7 +336,7 @@ def test_timestamp_out_of_range_makes_a_record_malformed() -> None:
         *gor_of(b"1 a 9" + b"9" * 30 + b"\nGET / HTTP/1.1\r\n\r\n" + gor.SEPARATOR),
         *mitmproxy.parse(encode(flow(response={"timestamp_end": float("inf")}))),
         *alb.parse([ALB.replace(b"0.086", b"1e999")]),
-        *combined.parse([COMBINED.replace(b"0.250", b"9" * 400 + b".0")]),
+        *combined.parse([COMBINED.replace(b"\\x20", b"%20").replace(b"0.250", b"9" * 400 + b".0")]),
     ]
     assert [type(one) for one in result] == [MalformedRecord] * 4
 
@@ -318,14 +344,14 @@ def test_timestamp_out_of_range_makes_a_record_malformed() -> None:
 @pytest.mark.parametrize("form", ["har", "envoy", "mitmproxy", "ndjson", "gor", "vegeta-http"])
 def test_decompression_bomb_is_refused(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording_file, "LINE_MAX_BYTES", 2 * 1024**2)
-    monkeypatch.setattr(recording_file, "WHOLE_MAX_BYTES", 2 * 1024**2)
+    monkeypatch.setattr(recording_file, "INFLATED_MAX_BYTES", 2 * 1024**2)
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(bytes(3 * 1024**2)))
     with pytest.raises(RecordingError, match="larger than 2 MiB"):
         list(read(str(path), format_name=form))
 
 
-def named_body(tmp_path: Path, name: str, *, bodies: Path | None = None) -> RecordedExchange | MalformedRecord:
+def named_body(tmp_path: Path, name: str, *, bodies: Path | None = None) -> Item:
     """Read a target that names a body file; a secret lies outside of the recording's folder."""
     (tmp_path / "secret").write_bytes(b"secret")
     folder = tmp_path / "capture"

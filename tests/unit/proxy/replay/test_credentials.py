@@ -5,7 +5,7 @@ import pytest
 
 from comparator.exchanges.model import Request
 from proxy.config.replay import ReplaySettings
-from proxy.replay.credentials import ReplayCredentials, credentials_of
+from proxy.replay.credentials import MissingCredentials, ReplayCredentials, credentials_of
 from proxy.replay.errors import CredentialError
 
 DIGEST = "redacted:" + "0" * 32
@@ -24,6 +24,50 @@ def test_digests_in_target_and_body_are_replaced_and_other_bytes_kept() -> None:
 def test_digest_without_a_value_is_kept_and_counted() -> None:
     result = ReplayCredentials({}).rewrite(recorded(), now_s=0)
     assert (result.request, result.unresolved) == (recorded(), 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "places"),
+    [
+        ("Authorization", "Bearer [REDACTED]", ("header authorization",)),
+        ("authorization", "Basic ***", ("header authorization",)),
+        ("Cookie", "<removed>", ("header cookie",)),
+        ("X-Api-Key", "xxxxxxxx", ("header x-api-key",)),
+        ("X-API-Key", f"k={DIGEST}; l={DIGEST}", ("header x-api-key",)),
+        ("Authorization", "Bearer redacted-by-name", ()),
+        ("Authorization", "", ()),
+        ("Accept", "***", ()),
+        ("X-Note", "removed", ()),
+    ],
+)
+def test_places_of_missing_credentials_are_named_once(name: str, value: str, places: tuple[str, ...]) -> None:
+    request = Request("GET", "/", ((name, value),), b"")
+    result = ReplayCredentials({}).with_values(request)
+    assert (result.request, result.missing) == (request, places)
+
+
+def test_digest_in_path_query_and_body_are_places() -> None:
+    request = Request("GET", f"/{DIGEST}?k={DIGEST}", (), DIGEST.encode())
+    assert ReplayCredentials({}).with_values(request).missing == ("path", "query", "body")
+    assert ReplayCredentials({DIGEST: "v"}).with_values(request).missing == ()
+
+
+def test_digest_with_a_value_of_its_own_precedes_that_of_the_header() -> None:
+    credentials = ReplayCredentials({DIGEST: "own"}, headers={"cookie": "any"})
+    requests = [Request("GET", "/", (("Cookie", value),), b"") for value in (DIGEST, "redacted:" + "1" * 32, "plain")]
+    values = [credentials.with_values(request).request.headers[0][1] for request in requests]
+    assert values == ["own", "any", "plain"]
+
+
+def test_missing_credentials_are_listed_by_route_and_place() -> None:
+    missing = MissingCredentials()
+    assert missing.lines() == []
+    for number in range(30):
+        missing.add(f"r{number}", ("query",))
+    missing.add("", ())
+    assert str(missing) == "30 requests without credentials"
+    assert missing.lines()[1] == "       1  r0  query"
+    assert missing.lines()[-2] == "  and 10 more places"
 
 
 def test_tokens_are_unchanged_without_a_key() -> None:
@@ -52,6 +96,7 @@ def test_text_that_is_not_a_token_is_unchanged() -> None:
         ReplaySettings(credentials={DIGEST: "NOT_SET"}),
         ReplaySettings(credentials={"key": "SET"}),
         ReplaySettings(jwt_key="NO"),
+        ReplaySettings(headers={"Cookie": "NO"}),
     ],
 )
 def test_missing_variables_and_malformed_digests_are_refused(settings: ReplaySettings) -> None:

@@ -11,6 +11,7 @@ from proxy.replay.errors import OptionError
 from proxy.replay.report import (
     FindingReport,
     LatencyReport,
+    ReadReport,
     ReplayFacts,
     ReplayReport,
     SideReport,
@@ -184,8 +185,10 @@ def test_redaction_digests_in_examples_are_masked() -> None:
 
 
 def test_differing_members_are_named() -> None:
-    other = report(verdicts={"score": Verdicts(compared=1, mismatch=1)}, verdicts_digest="another", malformed=2)
-    assert differing_members(report(), other) == ["malformed", "routes", "verdicts", "verdicts_digest"]
+    other = report(
+        verdicts={"score": Verdicts(compared=1, mismatch=1)}, verdicts_digest="another", read=ReadReport(malformed=2)
+    )
+    assert differing_members(report(), other) == ["malformed", "routes", "verdicts", "verdicts_digest", "read"]
 
 
 def test_missing_value_is_shown_as_nothing() -> None:
