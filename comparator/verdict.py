@@ -12,6 +12,7 @@ from typing import Final
 from comparator.effects.compare import EffectsResult, SideEffects, compare_effects
 from comparator.effects.natural_keys import KeyLookup, no_lookup
 from comparator.effects.row_diff import compile_tables
+from comparator.effects.rows_by_key import RowsByKey, rows_by_key
 from comparator.exchanges.difference import Difference, Kind, RuleHit
 from comparator.exchanges.json_values import TruncatedBody
 from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Request, Role, Side
@@ -231,6 +232,14 @@ class Comparator:
     def rules_of(self, route: str) -> RouteRules:
         """Return the rules for the responses of a route; an undeclared route has the global rules."""
         return self._routes.get(route) or self._routes[""]
+
+    def rows_by_key(self, served: Observation, mirrored: Observation) -> RowsByKey:
+        """Return the rows that both sides changed, by table and natural key, without those of tables that are not compared."""
+        left_out = served.effects.left_out | mirrored.effects.left_out
+        left, right = (one.effects.without(left_out) for one in (served, mirrored))
+        return rows_by_key(
+            SideEffects(left.transactions, left.schemas), SideEffects(right.transactions, right.schemas), self._tables
+        )
 
     def _effects(
         self, served: Observation, mirrored: Observation, lookups: Lookups, when: ComparisonTime

@@ -79,16 +79,28 @@ class _KeyGroup:
     right: list[ComparableRow] = field(default_factory=list[ComparableRow])
 
 
-def compare_effects(
-    served: SideEffects, mirrored: SideEffects, plans: Mapping[str, TablePlan], when: ComparisonTime
-) -> EffectsResult:
-    """Compare the rows that both sides committed for one request.
+@dataclass(frozen=True, slots=True)
+class NetEffects:
+    """The net changes of both sides, with what identifies and compares their rows.
+
+    Attributes:
+        nets: net changes of the served and the mirrored side.
+        plans: plan of each changed table.
+        keys: natural keys of the served and the mirrored side's rows.
+    """
+
+    nets: tuple[Sequence[NetChange], Sequence[NetChange]]
+    plans: Mapping[str, TablePlan]
+    keys: tuple[NaturalKeys, NaturalKeys]
+
+
+def net_effects(served: SideEffects, mirrored: SideEffects, plans: Mapping[str, TablePlan]) -> NetEffects:
+    """Reduce the transactions of both sides to net changes, and find the natural keys of their rows.
 
     Args:
         served: the serving side's transactions.
         mirrored: the mirrored side's transactions.
-        plans: compiled description by table name.
-        when: time of the comparison, by which rules expire.
+        plans: compiled description by table name; other tables are identified by the catalogue.
     """
     schemas = served.schemas if served.schemas is mirrored.schemas else {**mirrored.schemas, **served.schemas}
     nets = (
@@ -102,6 +114,22 @@ def compare_effects(
         NaturalKeys(nets[0], nets[1], identities, schemas, served.lookup),
         NaturalKeys(nets[1], nets[0], identities, schemas, mirrored.lookup),
     )
+    return NetEffects(nets, resolved, keys)
+
+
+def compare_effects(
+    served: SideEffects, mirrored: SideEffects, plans: Mapping[str, TablePlan], when: ComparisonTime
+) -> EffectsResult:
+    """Compare the rows that both sides committed for one request.
+
+    Args:
+        served: the serving side's transactions.
+        mirrored: the mirrored side's transactions.
+        plans: compiled description by table name.
+        when: time of the comparison, by which rules expire.
+    """
+    effects = net_effects(served, mirrored, plans)
+    nets, resolved, keys = effects.nets, effects.plans, effects.keys
     groups: dict[tuple[str, NaturalKey], _KeyGroup] = {}
     for side in (0, 1):
         for net in nets[side]:
@@ -115,7 +143,7 @@ def compare_effects(
         tuple(differences),
         tuple(collector.rule_hits),
         (len(nets[0]), len(nets[1])),
-        tuple(sorted(changed.keys() - plans.keys())),
+        tuple(sorted(resolved.keys() - plans.keys())),
         tuple(sorted({d.table for d in differences if d.table in plans and plans[d.table].table.low_confidence})),
     )
 

@@ -22,7 +22,7 @@ from comparator.findings.clustering import FindingState, Signature
 from comparator.findings.tokens import Token, token_of
 from comparator.postgres import Connection
 from comparator.store.comparison_detail import unpack
-from comparator.store.queries import SET_FINDING_STATE
+from comparator.store.queries import SET_FINDING_STATE, newest_release
 from comparator.store.rows import CauseList, CauseRow
 
 CAUSES_LOCK: Final = 0x5AD0_0002
@@ -40,6 +40,18 @@ GONE_EXPECTED_MIN: Final = 5.0
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(CauseBody).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """The owner of an acknowledgement, and its end: after so many more exchanges, and after a day (UTC); None for no end."""
+
+    owner: str = ""
+    exchanges_more: int | None = None
+    day: dt.date | None = None
+
+
+NO_END: Final = Until()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +215,22 @@ ON CONFLICT (id) DO UPDATE SET
     state = CASE WHEN held.state = 'fixed' AND excluded.last_seen > held.state_at THEN 'regressed' ELSE held.state END,
     merged_into = NULL
 """
+REOPEN_CAUSES = """
+UPDATE shadow.cause SET
+    state = 'new', state_at = $1, state_by = 'shadow',
+    state_reason = CASE
+        WHEN exchanges > until_exchanges THEN format('more than %s exchanges; acknowledged by %s: %s', until_exchanges, state_by, state_reason)
+        ELSE format('after %s; acknowledged by %s: %s', until_day, state_by, state_reason)
+    END,
+    until_exchanges = NULL, until_day = NULL
+WHERE state = 'acknowledged' AND merged_into IS NULL
+    AND (exchanges > until_exchanges OR (until_day < ($1::timestamptz AT TIME ZONE 'UTC')::date AND last_seen > state_at))
+RETURNING findings
+"""
+REOPEN_FINDINGS = """
+UPDATE shadow.finding SET state = 'new', state_at = $2, state_by = 'shadow', state_reason = 'its cause is open again'
+WHERE id = ANY($1) AND state = 'acknowledged'
+"""
 DELETE_ASSIGNMENTS = """
 DELETE FROM shadow.cause_set WHERE NOT EXISTS (
     SELECT FROM unnest($1::text[], $2::text[]) AS kept (cause_id, set_id)
@@ -245,6 +273,8 @@ async def _store(conn: Connection, named: NamedCauses, sets: Sequence[FindingSet
     await conn.execute(EMPTY_CAUSES, [cause.id for cause in named.causes])
     for old, new in sorted(named.merged.items()):
         await conn.execute(MERGE_CAUSE, old, new)
+    for record in await conn.fetch(REOPEN_CAUSES, now):
+        await conn.execute(REOPEN_FINDINGS, record["findings"], now)
     await _cover_findings(conn, now=now)
 
 
@@ -352,7 +382,8 @@ async def _cover_findings(
 SET_STATE = """
 UPDATE shadow.cause SET
     state = $2, state_by = $3, state_reason = $4, state_at = $5, covered = findings,
-    fixed_in = CASE WHEN $6 = '' THEN fixed_in ELSE $6 END
+    fixed_in = CASE WHEN $6 = '' THEN fixed_in ELSE $6 END,
+    owner = $7, until_exchanges = exchanges + $8, until_day = $9
 WHERE id = $1
 """
 SELECT_HEIR = "SELECT coalesce(merged_into, id) FROM shadow.cause WHERE id = $1"
@@ -367,6 +398,7 @@ async def set_cause_state(
     reason: str,
     now: dt.datetime,
     fixed_in: str = "",
+    until: Until = NO_END,
 ) -> int:
     """Set the state of a cause and of the findings that it alone shows, or that only causes in this state show.
 
@@ -377,7 +409,8 @@ async def set_cause_state(
         by: the person.
         reason: the reason.
         now: aware time.
-        fixed_in: label of the releases in which it is fixed, "" for unknown.
+        fixed_in: label of the releases in which it is fixed; "" for those that were seen last.
+        until: owner and end of an acknowledgement; at its end the cause is open again when it occurs.
 
     Returns:
         The number of findings whose state was set.
@@ -387,7 +420,10 @@ async def set_cause_state(
     """
     async with conn.transaction():
         held = await _heir_of(conn, identity)
-        await conn.execute(SET_STATE, held, str(state), by, reason, now, fixed_in)
+        if state is FindingState.FIXED and not fixed_in:
+            fixed_in = await newest_release(conn)
+        limits = until.owner, until.exchanges_more, until.day
+        await conn.execute(SET_STATE, held, str(state), by, reason, now, fixed_in, *limits)
         handled = (FindingState.ACKNOWLEDGED, FindingState.FIXED)
         return await _cover_findings(conn, now=now, states=handled, cause=held, fixed_in=fixed_in)
 
@@ -405,7 +441,7 @@ SELECT_CAUSES = """
 SELECT
     id, body, severity, provisional, state, state_by, state_reason, state_at, first_seen, last_seen, first_release, last_release,
     fixed_in, regressed_in, routes, findings, (SELECT count(*) FROM unnest(findings) AS f WHERE NOT f = ANY(covered)) AS joined,
-    keys, ARRAY(SELECT merged.id FROM shadow.cause AS merged WHERE merged.merged_into = cause.id ORDER BY merged.id) AS former_ids
+    keys, owner, until_exchanges, until_day, ARRAY(SELECT merged.id FROM shadow.cause AS merged WHERE merged.merged_into = cause.id ORDER BY merged.id) AS former_ids
 FROM shadow.cause
 WHERE merged_into IS NULL AND ($1 = '' OR id = $1) AND ($2 = '' OR $2 = ANY(routes))
     AND (cardinality($3::text[]) = 0 OR state = ANY($3))

@@ -157,11 +157,13 @@ async def set_state(
     now: dt.datetime,
     fixed_in: str = "",
 ) -> None:
-    """Set the state of a finding, with the person, the reason, and the releases in which it is fixed.
+    """Set the state of a finding, with the person, the reason, and the releases in which it is fixed, by default those seen last.
 
     Raises:
         UnknownFindingError: no finding has this id.
     """
+    if state is FindingState.FIXED and not fixed_in:
+        fixed_in = await newest_release(conn)
     if await conn.execute(SET_FINDING_STATE, identity, str(state), by, reason, now, fixed_in) != "UPDATE 1":
         raise UnknownFindingError(f"no finding {identity!r}; `shadow findings list` shows them")
 

@@ -120,6 +120,14 @@ def render_finding(finding: Finding, cases: Iterable[Case] = ()) -> str:
     return "\n".join(lines)
 
 
+def _end_of(cause: CauseRow) -> str:
+    """Write the owner and the end of an acknowledgement."""
+    parts = [f"owner {cause.owner}"] if cause.owner else []
+    parts += [f"until it has had {cause.until_exchanges} exchanges"] if cause.until_exchanges is not None else []
+    parts += [f"until {cause.until_day}"] if cause.until_day is not None else []
+    return f" ({', '.join(parts)})" if parts else ""
+
+
 def _counted(noun: str, items: Sequence[object]) -> str:
     return noun if len(items) == 1 else f"{noun}s"
 
@@ -195,7 +203,7 @@ def render_cause(cause: CauseRow, findings: Sequence[Finding] = (), cases: Itera
         *_release_lines(cause),
     ]
     if cause.state_by:
-        lines.append(f"  {cause.state} by {cause.state_by}: {cause.state_reason}")
+        lines.append(f"  {cause.state} by {cause.state_by}: {cause.state_reason}{_end_of(cause)}")
     if cause.former_ids:
         lines.append(f"  was also known as {', '.join(cause.former_ids)}")
     for word, tokens in (("always", cause.body.always), ("sometimes", cause.body.sometimes)):

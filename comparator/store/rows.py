@@ -121,6 +121,9 @@ class CauseRow:
         keys: number of different ordering keys among those that are kept.
         gone_in: label of the first releases, after those it was last seen with, that had enough comparisons to show it and did not.
         former_ids: ids that have become this cause.
+        owner: person or team in charge, "" for none.
+        until_exchanges: number of exchanges beyond which an acknowledged cause is open again, None for no such end.
+        until_day: last day (UTC) of an acknowledgement, None for no such end.
     """
 
     id: str
@@ -144,6 +147,9 @@ class CauseRow:
     keys: int
     gone_in: str = ""
     former_ids: tuple[str, ...] = ()
+    owner: str = ""
+    until_exchanges: int | None = None
+    until_day: dt.date | None = None
 
     @property
     def title(self) -> str:

@@ -38,11 +38,23 @@ HELPS: Final = {
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands and their arguments."""
     parsers = add_triage(parser, "cause", HELPS)
-    listing, diff = parsers["list"], parsers["diff"]
+    listing, diff, ack = parsers["list"], parsers["diff"], parsers["ack"]
+    ack.add_argument("--owner", default="", help="person or team in charge")
+    ack.add_argument("--until-more", type=_number_of_exchanges, help="open it again after so many more exchanges")
+    ack.add_argument(
+        "--until", type=dt.date.fromisoformat, help="open it again when it occurs after this day, YYYY-MM-DD"
+    )
     listing.add_argument("--days", type=int, default=0, help="count the last days only (default: all that are kept)")
     listing.add_argument("--all", action="store_true", help="list also causes without an exchange on these days")
     diff.add_argument("before", help="a day, YYYY-MM-DD, or the report of a replay (a file)")
     diff.add_argument("after", help="a day, or the report of a replay")
+
+
+def _number_of_exchanges(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return count
 
 
 def run(args: argparse.Namespace) -> int:
@@ -96,10 +108,13 @@ async def _whole(conn: Connection, identity: str) -> tuple[CauseRow, tuple[Findi
 
 async def _decide(conn: Connection, args: argparse.Namespace, state: FindingState) -> CauseRow:
     by, now = args.by or getpass.getuser(), dt.datetime.now(dt.UTC)
-    release = ""
-    if state is FindingState.FIXED:
-        release = args.release or await queries.newest_release(conn)
-    await causes.set_cause_state(conn, args.id, state, by=by, reason=args.reason, now=now, fixed_in=release)
+    release: str = args.release if state is FindingState.FIXED else ""
+    until = causes.NO_END
+    if state is FindingState.ACKNOWLEDGED:
+        until = causes.Until(args.owner, args.until_more, args.until)
+    await causes.set_cause_state(
+        conn, args.id, state, by=by, reason=args.reason, now=now, fixed_in=release, until=until
+    )
     return await causes.cause(conn, args.id)
 
 

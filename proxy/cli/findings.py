@@ -61,9 +61,7 @@ async def _whole(conn: Connection, identity: str) -> tuple[queries.Finding, tupl
 
 async def _decide(conn: Connection, args: argparse.Namespace, state: FindingState) -> queries.Finding:
     by, now = args.by or getpass.getuser(), dt.datetime.now(dt.UTC)
-    release = ""
-    if state is FindingState.FIXED:
-        release = args.release or await queries.newest_release(conn)
+    release: str = args.release if state is FindingState.FIXED else ""
     await queries.set_state(conn, args.id, state, by=by, reason=args.reason, now=now, fixed_in=release)
     return await queries.finding(conn, args.id)
 

@@ -13,7 +13,7 @@ from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.release import NO_RELEASE, ReleasePair
 from comparator.findings.clustering import FindingState
 from comparator.settings import StoreSettings
-from comparator.store import causes, queries
+from comparator.store import cause_activity, causes, queries
 from comparator.store.comparison_detail import ComparedExchange
 from comparator.store.store import Store
 from comparator.tables import Table
@@ -270,3 +270,79 @@ async def test_old_slots_are_folded_into_ten_minutes_and_lose_nothing(store: Sto
     ]
     await store.maintain(now + dt.timedelta(days=30))
     assert await slots_of(store) == []
+
+
+async def acknowledged_until(store: Store, until: causes.Until) -> str:
+    await store.add(exchanges("a", LOST, SCORE))
+    (cause,) = await solved(store)
+    async with store.connection() as conn:
+        await causes.set_cause_state(
+            conn, cause.id, FindingState.ACKNOWLEDGED, by="ann", reason="being fixed", now=NOW, until=until
+        )
+    return cause.id
+
+
+async def test_cause_acknowledged_until_more_exchanges_is_open_again_beyond_them(store: Store) -> None:
+    await acknowledged_until(store, causes.Until("scoring", exchanges_more=3))
+    await store.add(exchanges("b", LOST, SCORE, count=3, at=LATER))
+    (at_the_bound,) = await solved(store, now=LATER)
+    await store.add(exchanges("c", LOST, SCORE, count=1, at=LATER))
+    (beyond,) = await solved(store, now=LATER)
+    async with store.connection() as conn:
+        states = {finding.state for finding in await queries.findings(conn)}
+    assert (at_the_bound.state, at_the_bound.owner, at_the_bound.until_exchanges) == ("acknowledged", "scoring", 8)
+    assert (beyond.state, beyond.state_by, beyond.until_exchanges) == ("new", "shadow", None)
+    assert beyond.state_reason == "more than 8 exchanges; acknowledged by ann: being fixed"
+    assert states == {"new"}
+
+
+async def test_cause_acknowledged_until_a_day_is_open_again_when_it_occurs_later(store: Store) -> None:
+    await acknowledged_until(store, causes.Until(day=NOW.date()))
+    next_day = NOW + dt.timedelta(days=1)
+    (without,) = await solved(store, now=next_day)
+    await store.add(exchanges("b", LOST, SCORE, count=1, at=next_day))
+    (again,) = await solved(store, now=next_day)
+    assert (without.state, again.state) == ("acknowledged", "new")
+    assert again.state_reason == f"after {NOW.date()}; acknowledged by ann: being fixed"
+
+
+async def test_activity_of_causes_is_read_by_bin_side_and_stage(store: Store) -> None:
+    await store.add(
+        exchanges("a", LOST, count=2)
+        + exchanges("b", LOST, SCU, count=3, at=NOW + dt.timedelta(seconds=40))
+        + exchanges("c", SCU, count=1, at=LATER)
+    )
+    rows = {cause.body.title.place: cause.id for cause in await solved(store)}
+    span = {"since": NOW, "until": NOW + dt.timedelta(minutes=10), "bin_length": dt.timedelta(seconds=30)}
+    async with store.connection() as conn:
+        activity = await cause_activity.cause_activity(conn, **span)
+        compared = await cause_activity.compared_activity(conn, **span)
+        keys = await cause_activity.keys_seen(conn)
+        tables = await cause_activity.tables_by_cause(conn)
+        example = await cause_activity.example_of_exchange(conn, "a1")
+        none = await cause_activity.example_of_exchange(conn, "nope")
+    stamp, event = activity[rows["stamp"]], activity[rows["event"]]
+    assert stamp.bins == {NOW: 2, NOW + dt.timedelta(seconds=30): 3}
+    assert (stamp.exchanges, event.exchanges) == (5, 3)
+    assert (stamp.by_side, stamp.by_stage) == ({"candidate": 5}, {"candidate_100": 5})
+    assert (compared.compared, compared.mismatches, compared.by_side) == (5, 5, {"candidate": 5})
+    assert keys == 3
+    assert tables == {rows["stamp"]: ("stamp",), rows["event"]: ("event",)}
+    assert example is not None
+    assert example.exchange == "a1"
+    assert none is None
+
+
+@pytest.mark.parametrize(
+    ("span", "age", "seconds"),
+    [
+        (dt.timedelta(minutes=5), dt.timedelta(minutes=5), 10),
+        (dt.timedelta(minutes=15), dt.timedelta(minutes=15), 30),
+        (dt.timedelta(minutes=15), dt.timedelta(days=1), 600),
+        (dt.timedelta(days=14), dt.timedelta(days=14), 86_400),
+    ],
+)
+def test_bins_are_as_short_as_their_number_and_the_stored_slots_allow(
+    span: dt.timedelta, age: dt.timedelta, seconds: int
+) -> None:
+    assert cause_activity.bin_length_of(span, bins_max=30, age=age) == dt.timedelta(seconds=seconds)

@@ -1,0 +1,161 @@
+"""Read how the exchanges of causes are spread over time, serving sides and stages, beside what was compared; for the web UI.
+
+All of it was counted while verdicts were stored, so it costs the same however many comparisons there are.
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from comparator.findings.cases import Case, load
+from comparator.postgres import Connection
+from comparator.stats.distinct_sketch import distinct, merged
+from comparator.store.comparison_detail import unpack
+from comparator.store.rollups import SLOT
+
+
+@dataclass(slots=True)
+class CauseActivity:
+    """The exchanges of one cause in a span of time.
+
+    Attributes:
+        bins: by the begin of their bin.
+        by_side: by serving side.
+        by_stage: by stage.
+    """
+
+    bins: Counter[dt.datetime] = field(default_factory=Counter[dt.datetime])
+    by_side: Counter[str] = field(default_factory=Counter[str])
+    by_stage: Counter[str] = field(default_factory=Counter[str])
+
+    @property
+    def exchanges(self) -> int:
+        """The number of exchanges."""
+        return self.by_side.total()
+
+
+SELECT_ACTIVITY = """
+SELECT cause_set.cause_id, date_bin($3, part.slot, $1) AS begins, part.served_by, part.stage, sum(part.count)::bigint AS count
+FROM shadow.finding_set_slot AS part JOIN shadow.cause_set ON cause_set.set_id = part.set_id
+WHERE part.slot >= $1 AND part.slot < $2 AND ($4 = '' OR cause_set.cause_id = $4)
+GROUP BY 1, 2, 3, 4
+"""
+
+
+async def cause_activity(
+    conn: Connection, *, since: dt.datetime, until: dt.datetime, bin_length: dt.timedelta, cause: str = ""
+) -> Mapping[str, CauseActivity]:
+    """Return the exchanges of each cause from `since` to `until`.
+
+    Args:
+        conn: a connection.
+        since: aware time.
+        until: aware time.
+        bin_length: length of a bin; bins begin at `since`. Slots longer than a bin are in the bin of their begin.
+        cause: of this one alone; "" for all.
+    """
+    activity: dict[str, CauseActivity] = {}
+    for record in await conn.fetch(SELECT_ACTIVITY, since, until, bin_length, cause):
+        one = activity.setdefault(record["cause_id"], CauseActivity())
+        one.bins[record["begins"]] += record["count"]
+        one.by_side[record["served_by"]] += record["count"]
+        one.by_stage[record["stage"]] += record["count"]
+    return activity
+
+
+@dataclass(slots=True)
+class ComparedActivity:
+    """The comparisons of a span of time, failed ones left out: all, by serving side, stage and bin, and those that mismatch."""
+
+    compared: int = 0
+    mismatches: int = 0
+    rows_compared: int = 0
+    by_side: Counter[str] = field(default_factory=Counter[str])
+    by_route: Counter[str] = field(default_factory=Counter[str])
+    bins: Counter[dt.datetime] = field(default_factory=Counter[dt.datetime])
+
+
+SELECT_COMPARED = """
+SELECT served_by, route, date_bin($3, minute, $1) AS begins, sum(match + known + mismatch + transient)::bigint AS compared,
+    sum(mismatch)::bigint AS mismatches, sum(effects_compared)::bigint AS rows_compared
+FROM shadow.step_count WHERE minute >= $1 AND minute < $2
+GROUP BY 1, 2, 3
+"""
+
+
+async def compared_activity(
+    conn: Connection, *, since: dt.datetime, until: dt.datetime, bin_length: dt.timedelta
+) -> ComparedActivity:
+    """Return what was compared from `since` to `until`, by minutes."""
+    activity = ComparedActivity()
+    for record in await conn.fetch(SELECT_COMPARED, since, until, bin_length):
+        activity.compared += record["compared"]
+        activity.mismatches += record["mismatches"]
+        activity.rows_compared += record["rows_compared"]
+        activity.by_side[record["served_by"]] += record["compared"]
+        activity.by_route[record["route"]] += record["compared"]
+        activity.bins[record["begins"]] += record["compared"]
+    return activity
+
+
+SELECT_KEYS = "SELECT keys FROM shadow.key_total WHERE cardinality($1::text[]) = 0 OR route = ANY($1)"
+
+
+async def keys_seen(conn: Connection, *, routes: Sequence[str] = ()) -> int:
+    """Return the number of different ordering keys of all comparisons that are kept, of some routes or of all; beyond 511 an estimate."""
+    return distinct(merged([record["keys"] for record in await conn.fetch(SELECT_KEYS, list(routes))]))
+
+
+SELECT_TABLES = """
+SELECT cause.id, array_agg(DISTINCT finding.source_table ORDER BY finding.source_table) AS tables
+FROM shadow.cause CROSS JOIN LATERAL unnest(cause.findings) AS shown (finding_id) JOIN shadow.finding ON finding.id = finding_id
+WHERE cause.merged_into IS NULL GROUP BY cause.id
+"""
+
+
+async def tables_by_cause(conn: Connection) -> Mapping[str, tuple[str, ...]]:
+    """Return the tables whose rows each cause makes differ; "" among them stands for the responses."""
+    return {record["id"]: tuple(record["tables"]) for record in await conn.fetch(SELECT_TABLES)}
+
+
+SELECT_EXEMPLAR = """
+SELECT body FROM shadow.finding_set_exemplar WHERE exchange_id = $1
+UNION ALL (SELECT body FROM shadow.finding_exemplar WHERE exchange_id = $1 LIMIT 1)
+LIMIT 1
+"""
+
+
+async def example_of_exchange(conn: Connection, exchange_id: str) -> Case | None:
+    """Return the stored example of an exchange, redacted; None unless it is an example of a finding or of a set."""
+    body: bytes | None = await conn.fetchval(SELECT_EXEMPLAR, exchange_id)
+    return None if body is None else load(unpack(body))
+
+
+SELECT_CAUSES_OF_SET = """
+SELECT cause_id FROM shadow.cause_set JOIN shadow.cause ON cause.id = cause_set.cause_id
+WHERE set_id = $1 AND merged_into IS NULL ORDER BY exchanges DESC, cause_id
+"""
+
+
+async def causes_of_set(conn: Connection, set_id: str) -> tuple[str, ...]:
+    """Return the ids of the causes that show in the exchanges of a set of findings."""
+    return tuple([record["cause_id"] for record in await conn.fetch(SELECT_CAUSES_OF_SET, set_id)])
+
+
+BIN_LENGTHS: Final = tuple(
+    dt.timedelta(seconds=seconds) for seconds in (10, 30, 60, 300, 600, 1_800, 3_600, 10_800, 21_600, 86_400)
+)
+
+
+def bin_length_of(span: dt.timedelta, *, bins_max: int, age: dt.timedelta = dt.timedelta(0)) -> dt.timedelta:
+    """Return the shortest length of bins that divides a span into at most `bins_max`.
+
+    Args:
+        span: the span.
+        bins_max: greatest number of bins.
+        age: age of its begin; what is older than some hours is counted by ten minutes (`finding_sets.FINE_SLOTS_KEPT`).
+    """
+    least = SLOT if age > SLOT * 12 else BIN_LENGTHS[0]
+    return next((length for length in BIN_LENGTHS if length >= least and span <= length * bins_max), BIN_LENGTHS[-1])
