@@ -1,7 +1,7 @@
 """The rollout: the steps of each route group, the gates between them, and the rollback.
 
 Pure: `state_machine` (the one table of phases and events), `group_state` (states that every process merges alike), `traffic_split`
-(the side that serves a bucket) and `buckets`, `gates` over `evidence` (`alpha_spending`, `latency_blocks`), `assessment` (all gates of a
+(the side that serves a bucket) and `buckets`, `gates` over `evidence` (`gate_measure`, `alpha_spending`, `latency_blocks`), `assessment` (all gates of a
 group), `plan`, `audit` (the chained log), `alertmanager`, `notifications`, `rollback_impact`.
 
 With I/O: `control` makes every change. `switch` is the latch of one machine, which works with everything else down. `replica` is one

@@ -39,7 +39,13 @@ class Assessment:
         return {
             "outcome": self.outcome.value,
             "gates": [
-                {"gate": gate.name.value, "outcome": gate.outcome.value, "reason": gate.reason} for gate in self.gates
+                {
+                    "gate": gate.name.value,
+                    "outcome": gate.outcome.value,
+                    "reason": gate.reason,
+                    "measure": gate.measure.document() if gate.measure else None,
+                }
+                for gate in self.gates
             ],
             "figures": self.evidence.snapshot(),
         }

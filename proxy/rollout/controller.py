@@ -6,6 +6,7 @@ the evidence, asks them, and changes the rollout through the control.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -33,6 +34,8 @@ from proxy.rollout.traffic_split import step_of
 logger = logging.getLogger(__name__)
 
 ACTOR: Final = "controller"
+HISTORY_MAX: Final = 12
+"""Evaluations that are remembered, for people."""
 
 CollectEvidence: TypeAlias = Callable[[GroupState, datetime], Awaitable[Evidence]]
 IsLeader: TypeAlias = Callable[[], Awaitable[bool]]
@@ -63,6 +66,8 @@ class Controller:
     ) -> None:
         self.latest: dict[str, Assessment] = {}
         """The last assessment of each group."""
+        self.history: dict[str, deque[Assessment]] = {}
+        """The last evaluations of each group at its present step, oldest first."""
         self._control = control
         self._collect = collect
         self._is_leader = is_leader
@@ -113,10 +118,23 @@ class Controller:
         if self._control.replica.states[group] != assessment.state:
             # The state changed while it was judged: the evidence belongs to another step.
             return
+        self._remember(assessment)
         self._report_new_causes(assessment)
         if not self._roll_back_if_bad(assessment):
             self._log_failed_gates(assessment)
             await self._promote_if_good(assessment)
+
+    def _remember(self, assessment: Assessment) -> None:
+        held = self.history.setdefault(assessment.group, deque(maxlen=HISTORY_MAX))
+        if held and held[-1].state.entered_at != assessment.state.entered_at:
+            held.clear()
+        held.append(assessment)
+
+    def streaks(self, group: str) -> Streaks:
+        """Return for how many evaluations in a row gates have spoken against the candidate, at the present step."""
+        state = self._control.replica.states[group]
+        step, streaks = self._streaks.get(group, ((state.epoch, state.step), {}))
+        return streaks if step == (state.epoch, state.step) else {}
 
     async def _begin(self, group: str) -> None:
         try:

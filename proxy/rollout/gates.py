@@ -33,6 +33,7 @@ from comparator.stats.confidence import Interval, JudgementOutcome, log_wealth, 
 from proxy.config.rollout import AutoRollbackSettings, GateSettings, StepSettings
 from proxy.rollout.alpha_spending import StepAlpha
 from proxy.rollout.evidence import Evidence, Hits, RouteEvidence, SuspectFinding
+from proxy.rollout.gate_measure import Measure, MeasureUnit
 from proxy.rollout.latency_blocks import LatencyComparison, values_of
 
 EFFECT_KINDS: Final = frozenset({Kind.MISSING_ROW, Kind.EXTRA_ROW, Kind.COLUMN, Kind.LATE, Kind.TRUNCATED_TABLE})
@@ -70,6 +71,7 @@ class GateResult:
         rolls_back: bad in a way that speaks against the candidate.
         route: the only route concerned; None for all routes together.
         amount: the amount of evidence, which grows as more comes in; a second look at the same evidence confirms nothing.
+        measure: the figure that was judged; None where there is none yet.
     """
 
     name: GateName
@@ -78,6 +80,7 @@ class GateResult:
     rolls_back: bool = False
     route: str | None = None
     amount: float = 0.0
+    measure: Measure | None = None
 
 
 Judge: TypeAlias = "Callable[[GateInput], GateResult | None]"
@@ -128,9 +131,11 @@ class GateInput:
         against_candidate: bool = False,
         route: str | None = None,
         amount: float = 0.0,
+        measure: Measure | None = None,
     ) -> GateResult:
         """Return a result of this gate; it rolls back only where the gate's row allows it."""
-        return GateResult(self.gate.name, outcome, reason, against_candidate and self.gate.rolls_back, route, amount)
+        rolls_back = against_candidate and self.gate.rolls_back
+        return GateResult(self.gate.name, outcome, reason, rolls_back, route, amount, measure)
 
 
 def judge(
@@ -256,7 +261,11 @@ def _time(given: GateInput) -> GateResult:
     required_s = given.settings.time_min_s if given.step.time_min_s is None else given.step.time_min_s
     seconds = given.evidence.seconds
     enough = JudgementOutcome.GOOD if seconds >= required_s else JudgementOutcome.NOT_ENOUGH
-    return given.result(enough, f"{seconds:.0f} s at this step, at least {required_s:.0f} s required")
+    return given.result(
+        enough,
+        f"{seconds:.0f} s at this step, at least {required_s:.0f} s required",
+        measure=Measure(MeasureUnit.SECONDS, seconds, required_s, at_least=True),
+    )
 
 
 def _comparisons(given: GateInput) -> GateResult:
@@ -264,7 +273,11 @@ def _comparisons(given: GateInput) -> GateResult:
     required = settings.comparisons_min if step.comparisons_min is None else step.comparisons_min
     compared = given.evidence.overall.counts.compared
     enough = JudgementOutcome.GOOD if compared >= required else JudgementOutcome.NOT_ENOUGH
-    return given.result(enough, f"{compared} compared at this step, at least {required} required")
+    return given.result(
+        enough,
+        f"{compared} compared at this step, at least {required} required",
+        measure=Measure(MeasureUnit.COUNT, compared, required, at_least=True),
+    )
 
 
 # Rates.
@@ -286,6 +299,20 @@ class RateQuestion:
         return (
             f"{hits.count} of {trials} {where}{self.noun} ({interval.estimate:.4%}; {hits.keys} keys, design effect "
             f"{hits.design_effect:.1f}); the true rate is within {interval.low:.4%} to {interval.high:.4%}, allowed {self.limit:.4%}"
+        )
+
+    def measure(self, evidence: RouteEvidence, *, alpha: float) -> Measure:
+        """Return the figures."""
+        hits, trials = self.hits(evidence), self.trials(evidence)
+        interval = rate_of(hits, trials, alpha=alpha, around=self.limit)
+        return Measure(
+            MeasureUnit.SHARE,
+            hits.count / trials if trials else 0.0,
+            self.limit,
+            low=interval.low,
+            high=interval.high,
+            hits=hits.count,
+            trials=trials,
         )
 
 
@@ -334,7 +361,10 @@ def _bad_rate(given: GateInput, question: RateQuestion) -> GateResult | None:
     length_s, route, evidence = bad
     reason = question.text(evidence, _where(route), alpha=given.alpha.opening) + _when(length_s)
     amount = float(question.trials(given.evidence.overall))
-    return given.result(JudgementOutcome.BAD, reason, against_candidate=True, route=route, amount=amount)
+    measure = question.measure(evidence, alpha=given.alpha.opening)
+    return given.result(
+        JudgementOutcome.BAD, reason, against_candidate=True, route=route, amount=amount, measure=measure
+    )
 
 
 def _where(route: str | None) -> str:
@@ -362,7 +392,9 @@ def _good_rate(given: GateInput, question: RateQuestion) -> GateResult:
     trials = question.trials(overall)
     interval = rate_of(question.hits(overall), trials, alpha=given.alpha.opening, around=question.limit)
     outcome = JudgementOutcome.GOOD if interval.high <= question.limit else JudgementOutcome.NOT_ENOUGH
-    return given.result(outcome, question.text(overall, "", alpha=given.alpha.opening), amount=float(trials))
+    measure = question.measure(overall, alpha=given.alpha.opening)
+    reason = question.text(overall, "", alpha=given.alpha.opening)
+    return given.result(outcome, reason, amount=float(trials), measure=measure)
 
 
 def _transient(given: GateInput) -> GateResult:
@@ -407,7 +439,9 @@ def _unsuspicious_rate(given: GateInput, question: RateQuestion) -> GateResult:
     hits, trials = question.hits(overall), question.trials(overall)
     suspicious = hits.keys >= given.auto_rollback.keys_min and hits.count > question.limit * trials
     outcome = JudgementOutcome.NOT_ENOUGH if suspicious else JudgementOutcome.GOOD
-    return given.result(outcome, question.text(overall, "", alpha=given.alpha.opening), amount=float(trials))
+    measure = question.measure(overall, alpha=given.alpha.opening)
+    reason = question.text(overall, "", alpha=given.alpha.opening)
+    return given.result(outcome, reason, amount=float(trials), measure=measure)
 
 
 def _low_confidence(given: GateInput) -> GateResult:
@@ -418,7 +452,8 @@ def _low_confidence(given: GateInput) -> GateResult:
     )
     interval = rate_of(overall.low_confidence, overall.judged, alpha=given.alpha.opening, around=limit)
     outcome = JudgementOutcome.BAD if interval.low > limit else JudgementOutcome.GOOD
-    return given.result(outcome, question.text(overall, "", alpha=given.alpha.opening))
+    measure = question.measure(overall, alpha=given.alpha.opening)
+    return given.result(outcome, question.text(overall, "", alpha=given.alpha.opening), measure=measure)
 
 
 def _errors(given: GateInput) -> GateResult:
@@ -437,16 +472,35 @@ def _errors(given: GateInput) -> GateResult:
             f"the increase is within {interval.low:+.4%} to {interval.high:+.4%}, allowed {limit:+.4%}"
         )
 
+    def measure(evidence: RouteEvidence) -> Measure:
+        interval = increase_interval(*_lone_errors(evidence), alpha=opening)
+        hits = evidence.candidate_only_errors.count
+        return Measure(
+            MeasureUnit.SHARE,
+            interval.estimate,
+            limit,
+            low=interval.low,
+            high=interval.high,
+            hits=hits,
+            trials=evidence.pairs,
+        )
+
     overall = given.evidence.overall
     bad = _first_bad(given, is_bad)
     if bad is not None:
         length_s, route, evidence = bad
         reason = text(evidence, _where(route)) + _when(length_s)
-        amount = float(overall.pairs)
-        return given.result(JudgementOutcome.BAD, reason, against_candidate=True, route=route, amount=amount)
-    high = increase_interval(*_lone_errors(overall), alpha=opening).high
-    outcome = JudgementOutcome.GOOD if high <= limit else JudgementOutcome.NOT_ENOUGH
-    return given.result(outcome, text(overall, ""), amount=float(overall.pairs))
+        return given.result(
+            JudgementOutcome.BAD,
+            reason,
+            against_candidate=True,
+            route=route,
+            amount=float(overall.pairs),
+            measure=measure(evidence),
+        )
+    figures = measure(overall)
+    outcome = JudgementOutcome.GOOD if (figures.high or 0.0) <= limit else JudgementOutcome.NOT_ENOUGH
+    return given.result(outcome, text(overall, ""), amount=float(overall.pairs), measure=figures)
 
 
 def _lone_errors(evidence: RouteEvidence) -> tuple[float, float, float]:
@@ -472,9 +526,14 @@ def _latency(given: GateInput) -> GateResult:
         if not fresh:
             continue
         if log_wealth_of_center(fresh, limit, LATENCY_CLIP, above=True) >= given.needed(length_s, 1, is_route=False):
-            reason = _latency_text(given, center_interval(fresh, LATENCY_CLIP, alpha=opening, around=limit), comparison)
-            amount = float(len(blocks))
-            return given.result(JudgementOutcome.BAD, reason + _when(length_s), against_candidate=same, amount=amount)
+            interval = center_interval(fresh, LATENCY_CLIP, alpha=opening, around=limit)
+            return given.result(
+                JudgementOutcome.BAD,
+                _latency_text(given, interval, comparison) + _when(length_s),
+                against_candidate=same,
+                amount=float(len(blocks)),
+                measure=_latency_measure(interval, limit),
+            )
     if not values:
         reason = f"not one block of {settings.latency_durations_min} durations of each side ({comparison})"
         return given.result(JudgementOutcome.NOT_ENOUGH, reason)
@@ -484,7 +543,14 @@ def _latency(given: GateInput) -> GateResult:
         JudgementOutcome.GOOD if good else JudgementOutcome.NOT_ENOUGH,
         _latency_text(given, interval, comparison),
         amount=float(len(blocks)),
+        measure=_latency_measure(interval, limit),
     )
+
+
+def _latency_measure(interval: Interval, limit: float) -> Measure:
+    """Return the ratio of the quantiles; interval and limit are logarithms."""
+    low, estimate, high = (math.exp(end) for end in (interval.low, interval.estimate, interval.high))
+    return Measure(MeasureUnit.RATIO, estimate, math.exp(limit), low=low, high=high)
 
 
 def _latency_text(given: GateInput, interval: Interval, comparison: LatencyComparison) -> str:
@@ -509,14 +575,19 @@ def _memory(given: GateInput) -> GateResult | None:
             JudgementOutcome.NOT_ENOUGH, _with_unavailable(evidence, "the memory of the candidate was not measured")
         )
     reason = f"{rss_bytes / 1024**2:.0f} MiB resident, allowed {limit / 1024**2:.0f} MiB"
+    measure = Measure(MeasureUnit.BYTES, rss_bytes, limit)
     if rss_bytes > limit:
-        return given.result(JudgementOutcome.BAD, reason, against_candidate=True, amount=evidence.seconds)
-    return given.result(JudgementOutcome.GOOD, reason)
+        return given.result(
+            JudgementOutcome.BAD, reason, against_candidate=True, amount=evidence.seconds, measure=measure
+        )
+    return given.result(JudgementOutcome.GOOD, reason, measure=measure)
 
 
 def _coverage(given: GateInput) -> GateResult:
     evidence, settings = given.evidence, given.settings
     problems = [problem for route, one in evidence.routes.items() if (problem := _coverage_problem(given, route, one))]
+    routes = len(evidence.routes)
+    measure = Measure(MeasureUnit.COUNT, routes - len(problems), routes, at_least=True)
     if evidence.dropped is None:
         problems.append(_with_unavailable(evidence, "the drops of the proxies were not read (rollout.sources.proxies)"))
     overall = evidence.overall
@@ -525,13 +596,13 @@ def _coverage(given: GateInput) -> GateResult:
     if not problems and share < settings.compared_share_min:
         problems.append(f"only {share:.1%} of {compared + lost} exchanges were compared")
     if problems:
-        return given.result(JudgementOutcome.NOT_ENOUGH, "; ".join(problems[:10]))
+        return given.result(JudgementOutcome.NOT_ENOUGH, "; ".join(problems[:10]), measure=measure)
     excluded = f"; {overall.excluded} left out by policy or rate limit" if overall.excluded else ""
     reason = (
         f"{share:.1%} of {compared + lost} exchanges at this step were compared, {settings.compared_share_min:.0%} required on each "
-        f"of {len(evidence.routes)} routes; {evidence.dropped} dropped by proxies{excluded}"
+        f"of {routes} routes; {evidence.dropped} dropped by proxies{excluded}"
     )
-    return given.result(JudgementOutcome.GOOD, reason)
+    return given.result(JudgementOutcome.GOOD, reason, measure=measure)
 
 
 def _coverage_problem(given: GateInput, route: str, evidence: RouteEvidence) -> str | None:
@@ -564,13 +635,20 @@ def _overlapped(given: GateInput) -> GateResult:
     ]
     overall = evidence.overall
     figures = f"{overall.overlapped} of {overall.counts.compared + overall.overlapped} exchanges overlapped another of their key"
+    measure = Measure(
+        MeasureUnit.SHARE,
+        share(overall),
+        limit,
+        hits=overall.overlapped,
+        trials=overall.counts.compared + overall.overlapped,
+    )
     if over or share(overall) > limit:
         reason = (
             f"{figures}, allowed {limit:.1%}{': ' if over else ''}{', '.join(over[:10])}; faults that show only under concurrency "
             "are not seen in them (ARCHITECTURE.md, Requests that overlap, says how to lower the share)"
         )
-        return given.result(JudgementOutcome.NOT_ENOUGH, reason)
-    return given.result(JudgementOutcome.GOOD, f"{figures}, allowed {limit:.1%}")
+        return given.result(JudgementOutcome.NOT_ENOUGH, reason, measure=measure)
+    return given.result(JudgementOutcome.GOOD, f"{figures}, allowed {limit:.1%}", measure=measure)
 
 
 def _accounting(given: GateInput) -> GateResult:
@@ -582,7 +660,8 @@ def _accounting(given: GateInput) -> GateResult:
         f"{accounting.served} served = {accounting.accounted} accounted for + {accounting.in_flight} in flight"
         f"{f', but {accounting.gap:+d}' if accounting.gap else ''}; allowed gap {slack}"
     )
-    return given.result(JudgementOutcome.GOOD if abs(accounting.gap) <= slack else JudgementOutcome.BAD, reason)
+    outcome = JudgementOutcome.GOOD if abs(accounting.gap) <= slack else JudgementOutcome.BAD
+    return given.result(outcome, reason, measure=Measure(MeasureUnit.COUNT, abs(accounting.gap), slack))
 
 
 def _with_unavailable(evidence: Evidence, reason: str) -> str:

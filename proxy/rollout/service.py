@@ -158,7 +158,14 @@ class RolloutService:
 
     def _latest_gates(self, group: str) -> dict[str, Any] | None:
         assessment = self.controller.latest.get(group)
-        return {"at": assessment.at.isoformat(), **assessment.snapshot()} if assessment else None
+        if assessment is None:
+            return None
+        history: dict[str, list[str]] = {}
+        for earlier in self.controller.history.get(group, ()):
+            for gate in earlier.gates:
+                history.setdefault(gate.name.value, []).append(gate.outcome.value)
+        streaks = {name.value: streak.length for name, streak in self.controller.streaks(group).items()}
+        return {"at": assessment.at.isoformat(), **assessment.snapshot(), "history": history, "streaks": streaks}
 
     def _on_change(self) -> None:
         self._serve(self.replica.states, self.switch.rolled_back)

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from comparator.settings import CompareSettings, RuleSettings
+from comparator.settings import CompareSettings, KnownPlace, RuleSettings
 from comparator.store import queries
 from comparator.store.rows import KnownTotal
 from proxy.ui.parts import PartAnswer, asked
@@ -96,25 +96,30 @@ def rule_lines(compare: CompareSettings, hits: Mapping[str, int], *, today: dt.d
         lines += _header_lines(route.headers.ignore, f"route {name}", f"compare.routes.{name}.headers.ignore", hits)
     lines += _header_lines(compare.headers.ignore, "all routes", "compare.headers.ignore", hits)
     lines += _table_lines(compare, hits)
-    for index, known in enumerate(compare.known_differences):
-        place = known.path or (f"header {known.header}" if known.header else "") or ("status" if known.status else "")
-        table = ".".join(part for part in (known.table, known.column) if part)
-        declaration = f"compare.known_differences[{index}]"
+    for known in compare.known_differences:
+        declaration = f"compare.known_differences[{known.name}]"
         lines.append(
             RuleLine(
-                ".".join(part for part in (table, place) if part),
-                f"route {known.route}" if known.route else "all routes",
-                f"known difference{f': {known.kind}' if known.kind else ''}",
+                "; ".join(place_text(place) for place in known.where),
+                f"routes {', '.join(known.routes)}" if known.routes else "all routes",
+                known.name,
                 declaration,
                 hits.get(declaration, 0),
                 known.owner,
                 known.expires,
                 is_known=True,
-                reason=f"{known.reason} [{known.ticket}]",
+                reason=known.reason + (f" [{known.ticket}]" if known.ticket else ""),
                 expired=known.expires is not None and known.expires < today,
             )
         )
     return lines
+
+
+def place_text(place: KnownPlace) -> str:
+    """Return a place of a declared difference: `registry_event.data.provider (extra_row)`."""
+    parts = (place.table, place.column, place.path, f"header {place.header}" if place.header else "")
+    text = ".".join(part for part in parts if part) or "status"
+    return f"{text} ({place.kind})" if place.kind else text
 
 
 def _body_line(
