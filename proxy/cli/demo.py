@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from proxy.cli.exit_codes import Exit
+from proxy.cli.terminal import raw_stream
 from proxy.demo import screen, summary
 from proxy.demo.embedded_postgres import EmbeddedPostgres
 from proxy.demo.installation import DemoOptions, Installation, installed
@@ -50,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         DemoError: a part did not start, or ended early.
     """
-    console = Console()
+    console = Console(file=raw_stream(sys.stdout))
     if not console.is_terminal:
-        console = Console(width=_WIDTH)
+        console = Console(file=raw_stream(sys.stdout), width=_WIDTH)
     folder: Path = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     options = DemoOptions(folder, address_count=args.addresses, divergences=args.divergences)

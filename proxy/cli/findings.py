@@ -16,6 +16,7 @@ from comparator.store.report import render_finding, render_findings
 from proxy.cli.exit_codes import Exit
 from proxy.cli.options import add_triage, print_result, read_configuration, with_store
 from proxy.cli.output import print_remark
+from proxy.private_file import write_private
 
 _STATES: Final = {"ack": FindingState.ACKNOWLEDGED, "fix": FindingState.FIXED}
 HELPS: Final = {
@@ -79,5 +80,5 @@ def write_case(case: cases.Case, to: Path | None) -> None:
     if to is None:
         sys.stdout.write(text.decode())
     else:
-        to.write_bytes(text)
+        write_private(to, text)
         print_remark(f"written to {to}; compare it again: shadow compare {to}")

@@ -1,4 +1,4 @@
-"""`shadow journal`: inspect, verify, prune, export and import a journal, also while it is being written."""
+"""`shadow journal`: inspect, verify, scan, prune, export and import a journal, also while it is being written; and its keys."""
 
 import argparse
 import asyncio
@@ -7,23 +7,24 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from proxy.cli import journal_transfer
+from proxy.cli import journal_keys, journal_scan, journal_transfer
 from proxy.cli.exit_codes import Exit
-from proxy.cli.output import add_config_option, print_line, print_remark
+from proxy.cli.output import UNSEAL_WARNING, add_config_option, print_line, print_remark
 from proxy.config.journal import JournalSettings
 from proxy.config.loader import read_settings
 from proxy.config.routes import RouteSettings
-from proxy.errors import JournalFormatError, SettingsError
+from proxy.errors import JournalFormatError, JournalKeyMissingError, SealedError, SettingsError
 from proxy.journal import retention
-from proxy.journal.format import FrameHeader, Record, decode_payload, exchange_of
-from proxy.journal.keys import load_keys
-from proxy.journal.redaction import RedactionKeys, unseal
+from proxy.journal.format import FrameHeader, Record, exchange_of
+from proxy.journal.keys import load_keys, new_secret
+from proxy.journal.redaction import JournalRedactor
+from proxy.journal.sealing import JournalKeys, key_id_of, key_of, records_of, unseal
 from proxy.journal.segments import (
     LOCK,
     all_committed,
@@ -54,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("tail", "print each new exchange as a line of JSON"),
     ):
         action = actions.add_parser(name, help=text)
-        action.add_argument("--unseal", action="store_true", help="show secrets in clear (needs the journal's key)")
+        action.add_argument("--unseal", action="store_true", help="show secrets in clear")
         action.add_argument("--route", default="", help="only this route")
         action.add_argument("--key", default="", help="only this ordering key")
         action.add_argument("--limit", type=int, default=0, help="stop after this number")
@@ -64,9 +65,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         actions.add_parser("export", help="write all exchanges in another program's format")
     )
     journal_transfer.configure_import(actions.add_parser("import", help="append another program's recording"))
+    journal_scan.configure(
+        actions.add_parser("scan", help="count the secrets by place and kind; --rewrite removes them")
+    )
     prune = actions.add_parser("prune", help="apply the retention now")
     prune.add_argument("--forget-reader", default="", help="first delete the offset of a reader that is gone for good")
-    for action in actions.choices.values():
+    key_actions = journal_keys.configure(
+        actions.add_parser("keys", help="list, add and retire the keys of the journal")
+    )
+    for action in (*actions.choices.values(), *key_actions):
         # After the action too, where all other commands have them; an option before it is kept.
         action.add_argument("--config", type=Path, default=argparse.SUPPRESS, help="default: config.yaml")
         action.add_argument("--directory", type=Path, default=argparse.SUPPRESS, help="default: as configured")
@@ -78,37 +85,66 @@ def run(args: argparse.Namespace) -> int:
     directory = Path(settings.directory)
     if args.action != "import":
         require_journal(directory)
-    match args.action:
-        case "ls":
-            return _ls(directory)
-        case "cat":
-            return _cat(directory, args)
-        case "tail":
-            return asyncio.run(_tail(directory, args))
-        case "stats":
-            return _stats(directory)
-        case "verify":
-            return _verify(directory)
-        case "export":
-            return journal_transfer.export(directory, args)
-        case "import":
-            return journal_transfer.import_(settings, routes, args)
-        case _:
-            return _prune(directory, settings, args.forget_reader)
+    actions: dict[str, Callable[[], int]] = {
+        "ls": lambda: _ls(directory),
+        "cat": lambda: _cat(directory, _View(args, directory, settings)),
+        "tail": lambda: asyncio.run(_tail(directory, _View(args, directory, settings))),
+        "stats": lambda: _stats(directory),
+        "verify": lambda: _verify(directory),
+        "scan": lambda: journal_scan.scan(directory, settings, rewrite=args.rewrite),
+        "keys": lambda: journal_keys.run(settings, args),
+        "export": lambda: journal_transfer.export(directory, settings, args),
+        "import": lambda: journal_transfer.import_(settings, routes, args),
+        "prune": lambda: _prune(directory, settings, args.forget_reader),
+    }
+    return actions[args.action]()
 
 
 def _settings(args: argparse.Namespace) -> tuple[JournalSettings, Sequence[RouteSettings]]:
-    # Only an import needs the routes, so a folder can be inspected without a configuration.
-    if args.directory is not None and (args.action != "import" or not args.config.exists()):
+    # A folder can be inspected without a configuration; where there is one, it names further secrets.
+    if args.directory is not None and not args.config.exists():
         return JournalSettings(directory=str(args.directory)), ()
     try:
         settings = read_settings(args.config)
     except SettingsError as error:
+        if args.directory is not None and args.action != "import":
+            print_remark(f"{error}; secrets are recognised by the defaults")
+            return JournalSettings(directory=str(args.directory)), ()
         raise SettingsError(
             f"{error}, or the journal with --directory" if not args.config.exists() else str(error)
         ) from error
     changes = {"directory": str(args.directory)} if args.directory is not None else {}
     return msgspec.structs.replace(settings.journal, **changes), settings.routes
+
+
+class _View:
+    """Show the exchanges that the options select, with or without their secrets."""
+
+    def __init__(self, args: argparse.Namespace, directory: Path, settings: JournalSettings) -> None:
+        self.keys = available_keys(directory)
+        self.limit: int = args.limit
+        self._route, self._key = args.route, args.key.lower()
+        if args.unseal:
+            print_remark(UNSEAL_WARNING)
+        # (without a key nothing can be opened, and what earlier versions left open gets digests of a passing key)
+        key = self.keys.active if self.keys else key_of(new_secret())
+        self._redactor = None if args.unseal else JournalRedactor(settings.redaction, key)
+
+    def show(self, record: Record) -> int:
+        """Print a record if it is to be shown; return how many were."""
+        if (self._route and record.route != self._route) or (self._key and record.key != self._key):
+            return 0
+        exchange = exchange_of(self._redactor.redact(record) if self._redactor else record)
+        print_line(json.dumps(document_of_exchange(exchange), ensure_ascii=False))
+        return 1
+
+
+def available_keys(directory: Path) -> JournalKeys | None:
+    """Return the keys of the journal; None without any, since earlier versions wrote frames that need none."""
+    try:
+        return load_keys(directory, os.environ)
+    except JournalKeyMissingError:
+        return None
 
 
 def _time(ns: int) -> str:
@@ -133,20 +169,18 @@ def _ls(directory: Path) -> int:
     return Exit.DONE
 
 
-def _cat(directory: Path, args: argparse.Namespace) -> int:
-    keys = load_keys(directory, os.environ) if args.unseal else None
+def _cat(directory: Path, view: _View) -> int:
     shown = 0
     damage: list[str] = []
-    for record in _records(directory, damage):
-        shown += _show(record, args, keys)
-        if args.limit and shown >= args.limit:
+    for record in _records(directory, view.keys, damage):
+        shown += view.show(record)
+        if view.limit and shown >= view.limit:
             break
     return _print_damage(damage)
 
 
-async def _tail(directory: Path, args: argparse.Namespace) -> int:
+async def _tail(directory: Path, view: _View) -> int:
     """Print exchanges as they arrive, until interrupted or `--limit`."""
-    keys = load_keys(directory, os.environ) if args.unseal else None
     offsets = {path: _end(path) for path in _paths(directory)}
     shown = 0
     while True:
@@ -154,19 +188,28 @@ async def _tail(directory: Path, args: argparse.Namespace) -> int:
             for offset, header in frames(path, offset=offsets.get(path, 0)):
                 payload = read_payload(path, offset, header)
                 offsets[path] = offset + header.size
-                for record in decode_payload(payload) if payload is not None else ():
-                    shown += _show(record, args, keys)
-                    if args.limit and shown >= args.limit:
+                for record in _opened(header, payload, view.keys) if payload is not None else ():
+                    shown += view.show(record)
+                    if view.limit and shown >= view.limit:
                         return Exit.DONE
         sys.stdout.flush()
         await asyncio.sleep(TAIL_POLL_S)
+
+
+def _opened(header: FrameHeader, payload: bytes, keys: JournalKeys | None) -> list[Record]:
+    """Return the records of a frame, with what earlier versions sealed in them.
+
+    Raises:
+        SealedError: the key is not here.
+    """
+    return [unseal(record, keys) if keys else record for record in records_of(header, payload, keys)]
 
 
 def _end(path: Path) -> int:
     return max((offset + header.size for offset, header in frames(path)), default=0)
 
 
-def _records(directory: Path, damage: list[str]) -> Iterator[Record]:
+def _records(directory: Path, keys: JournalKeys | None, damage: list[str]) -> Iterator[Record]:
     """Yield all records that can be read; note the damage."""
     for path in _paths(directory):
         if fault := segment_fault(path):
@@ -177,7 +220,10 @@ def _records(directory: Path, damage: list[str]) -> Iterator[Record]:
             if payload is None:
                 damage.append(f"{path} at {offset}: the checksum does not match")
                 continue
-            yield from decode_payload(payload)
+            try:
+                yield from _opened(header, payload, keys)
+            except SealedError as error:
+                damage.append(f"{path} at {offset}: {error}")
 
 
 def _print_damage(damage: Sequence[str]) -> int:
@@ -188,19 +234,11 @@ def _print_damage(damage: Sequence[str]) -> int:
     return Exit.NEGATIVE if damage else Exit.DONE
 
 
-def _show(record: Record, args: argparse.Namespace, keys: RedactionKeys | None) -> int:
-    if (args.route and record.route != args.route) or (args.key and record.key != args.key.lower()):
-        return 0
-    exchange = exchange_of(unseal(record, keys) if keys else record)
-    print_line(json.dumps(document_of_exchange(exchange), ensure_ascii=False))
-    return 1
-
-
 def _stats(directory: Path) -> int:
     by_kind: Counter[tuple[str, str, str]] = Counter()
     raw = 0
     damage: list[str] = []
-    for record in _records(directory, damage):
+    for record in _records(directory, available_keys(directory), damage):
         by_kind[record.route, record.served_by.value, record.cause or str(record.status)] += 1
         raw += len(record.request_body) + len(record.response_body)
     stored = sum(path.stat().st_size for path in _paths(directory))
@@ -216,9 +254,10 @@ def _stats(directory: Path) -> int:
 
 
 def _verify(directory: Path) -> int:
-    """Check the checksums of all frames, and that their sequences are consecutive."""
+    """Check the checksums of all frames, and that their sequences are consecutive; open them where the keys are here."""
     damage: list[str] = []
     count = 0
+    keys = available_keys(directory)
     for writer in writers(directory):
         expected: int | None = None
         files = segments(directory / writer)
@@ -230,7 +269,7 @@ def _verify(directory: Path) -> int:
                 continue
             end = 0
             for offset, header in frames(path):
-                damage += _faults(path, offset, header, expected=expected)
+                damage += _faults(path, offset, header, keys, expected=expected)
                 expected, end, count = header.next_sequence, offset + header.size, count + header.count
             torn = path.stat().st_size - end
             being_written = path == files[-1] and is_locked(directory / writer / LOCK)
@@ -239,10 +278,14 @@ def _verify(directory: Path) -> int:
     for line in damage:
         print_line(line)
     print_line(f"{count} exchanges, {len(damage)} faults")
+    if keys is None and count:
+        print_remark("without a key only checksums were checked: sealed frames were not opened")
     return Exit.NEGATIVE if damage else Exit.DONE
 
 
-def _faults(path: Path, offset: int, header: FrameHeader, *, expected: int | None) -> list[str]:
+def _faults(
+    path: Path, offset: int, header: FrameHeader, keys: JournalKeys | None, *, expected: int | None
+) -> list[str]:
     faults: list[str] = []
     if expected is not None and header.first_sequence != expected:
         faults.append(f"{path} at {offset}: sequence {header.first_sequence} follows {expected - 1}")
@@ -250,8 +293,9 @@ def _faults(path: Path, offset: int, header: FrameHeader, *, expected: int | Non
     if payload is None:
         return [*faults, f"{path} at {offset}: the checksum does not match"]
     try:
-        decode_payload(payload)
-    except JournalFormatError as error:
+        if keys or key_id_of(payload) is None:
+            records_of(header, payload, keys)
+    except (JournalFormatError, SealedError) as error:
         faults.append(f"{path} at {offset}: {error}")
     return faults
 

@@ -16,14 +16,16 @@ import msgspec
 from comparator.exchanges.model import Exchange, Response, Side
 from comparator.exchanges.skip import Skip
 from proxy.cli.exit_codes import Exit
-from proxy.cli.output import print_error, print_line, print_remark
+from proxy.cli.output import UNSEAL_WARNING, print_error, print_line, print_remark
 from proxy.config.journal import Durability, JournalSettings
 from proxy.config.routes import RouteSettings
 from proxy.errors import JournalError
 from proxy.journal.driver import JournalWriter
 from proxy.journal.keys import load_keys
 from proxy.journal.queue import RECORD_OVERHEAD_BYTES
+from proxy.journal.redaction import JournalRedactor
 from proxy.journal.registry import open_writer
+from proxy.private_file import open_private
 from proxy.recordings.counts import ReadCounts
 from proxy.recordings.formats import WRITERS
 from proxy.recordings.model import Item, RecordedExchange, header_of, to_exchange
@@ -40,7 +42,7 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `export`."""
     parser.add_argument("--to", dest="format", choices=list(WRITERS), default="ndjson", help="default: %(default)s")
     parser.add_argument("--out", default="-", help="file to write (default: the standard output)")
-    parser.add_argument("--unseal", action="store_true", help="write secrets in clear (needs the journal's key)")
+    parser.add_argument("--unseal", action="store_true", help="write secrets in clear")
     parser.add_argument("--route", default="", help="only this route")
     parser.add_argument("--key", default="", help="only this ordering key")
 
@@ -66,11 +68,15 @@ def configure_import(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def export(directory: Path, args: argparse.Namespace) -> int:
+def export(directory: Path, settings: JournalSettings, args: argparse.Namespace) -> int:
     """Write the journal's exchanges in another format; list on the standard error what could not be read."""
-    keys = load_keys(directory, os.environ) if args.unseal else None
+    if args.unseal:
+        print_remark(UNSEAL_WARNING)
+    keys = load_keys(directory, os.environ)
+    redactor = None if args.unseal else JournalRedactor(settings.redaction, keys.active)
     counts = ReadCounts()
-    records = _selected(read(str(directory), format_name=JOURNAL, keys=keys), args.route, args.key, counts)
+    items = read(str(directory), format_name=JOURNAL, keys=keys, redactor=redactor)
+    records = _selected(items, args.route, args.key, counts)
     pieces = WRITERS[args.format](records)
     if args.out == "-":
         for piece in pieces:
@@ -85,14 +91,14 @@ def export(directory: Path, args: argparse.Namespace) -> int:
 
 def _write(path: Path, pieces: Iterator[bytes]) -> None:
     try:
-        with path.open("wb") as file:
+        with open_private(path) as file:
             file.writelines(pieces)
     except OSError as error:
         raise JournalError(f"{path}: {error.strerror}") from error
 
 
 def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: argparse.Namespace) -> int:
-    """Append a recording's exchanges to the journal, redacted as usual, and print their number.
+    """Append a recording's exchanges to the journal, sealed as usual, and print their number.
 
     Returns:
         NEGATIVE when records are malformed or --strict is not satisfied, else DONE.

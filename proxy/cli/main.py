@@ -28,6 +28,7 @@ from comparator.capture.errors import (
 from comparator.errors import ComparatorError, StoreUnavailableError
 from proxy.cli.exit_codes import Exit
 from proxy.cli.output import print_error, print_line
+from proxy.cli.terminal import visible_controls
 from proxy.errors import DatabaseUnreachableError, DemoError, EmbeddedPostgresError, NotStoredError, ProxyError
 from proxy.exception_groups import first_error
 from proxy.replay.errors import SnapshotServerUnavailableError, TargetUnavailableError
@@ -215,6 +216,11 @@ def load(entry: CommandEntry) -> Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; an error of a known class ends in one line and its exit code."""
+    with visible_controls():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     entries = {entry.name: entry for entry in COMMANDS}
     if " ".join(words[:2]) in entries:

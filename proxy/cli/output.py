@@ -16,6 +16,9 @@ from comparator.table_names import canonical_name
 from proxy.replay.errors import OptionError
 
 CONFIG: Final = Path("config.yaml")
+UNSEAL_WARNING: Final = (
+    "with --unseal the output has the clients' secrets in clear: passwords, tokens, keys; delete it when it is done"
+)
 
 
 def table_argument(text: str) -> str:

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Callable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from proxy.cli.terminal import raw_stream
+
 REFRESH_S = 0.25
 
 
@@ -37,7 +39,7 @@ async def progress_bar(
         TimeRemainingColumn(),
     )
     clock = asyncio.get_running_loop().time
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=Console(file=raw_stream(sys.stderr)), transient=True) as progress:
         task = progress.add_task("replay", total=total, rate=0.0, errors=0)
         started_s, done_before = clock(), done()
 

@@ -26,7 +26,9 @@ from proxy.config.settings import Settings
 from proxy.errors import JournalKeyError
 from proxy.exception_groups import first_error
 from proxy.journal.keys import load_keys
-from proxy.journal.redaction import RedactionKeys
+from proxy.journal.redaction import JournalRedactor
+from proxy.journal.sealing import JournalKeys
+from proxy.private_file import write_private
 from proxy.recordings.errors import RecordingError
 from proxy.recordings.model import RecordedExchange
 from proxy.recordings.reader import READABLE
@@ -128,7 +130,7 @@ def _configure_requests(parser: argparse.ArgumentParser) -> None:
         "--sealed",
         choices=["open", "leave"],
         default="open",
-        help="unseal the secrets of a journal, or leave their digests (default: %(default)s)",
+        help="send the secrets of a journal, or their digests (default: %(default)s)",
     )
     requests.add_argument(
         "--play-cut", action="store_true", help="also send requests of which only a part was recorded, as far as it was"
@@ -202,9 +204,9 @@ def _write(report: ReplayReport, args: argparse.Namespace, violations: list[str]
     else:
         sys.stdout.write(render_text(report, violations, doubts))
     if args.json and args.json != "-":
-        Path(args.json).write_bytes(render_json(report))
+        write_private(Path(args.json), render_json(report))
     if args.html:
-        Path(args.html).write_text(render_html(report, violations), encoding="utf-8")
+        write_private(Path(args.html), render_html(report, violations).encode())
 
 
 async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> ReplayReport:
@@ -288,10 +290,13 @@ def _concurrency(args: argparse.Namespace) -> int:
 
 
 def _recording(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> Recording:
+    keys = _keys(args.source, environ)
+    leave = keys is not None and args.sealed == "leave"
     return Recording(
         source=args.source,
         format_name=args.format,
-        keys=_keys(args.source, environ) if args.sealed == "open" else None,
+        keys=keys,
+        redactor=JournalRedactor(settings.journal.redaction, keys.active) if keys and leave else None,
         host=args.host if args.host != "preserve" else "",
         bodies=args.bodies,
         routes=compile_routes(settings.routes),
@@ -342,7 +347,7 @@ def _backend(settings: Settings, side: Side, instance: str) -> BackendSettings:
     return backend
 
 
-def _keys(source: str, environ: Mapping[str, str]) -> RedactionKeys | None:
+def _keys(source: str, environ: Mapping[str, str]) -> JournalKeys | None:
     """Return the keys of a journal, None for another recording or without a key."""
     folder = Path(source)
     if not folder.is_dir():

@@ -20,6 +20,7 @@ from proxy.cli.output import check_outputs, print_remark
 from proxy.config.loader import read_settings
 from proxy.demo.children import python_module, run_to_end
 from proxy.errors import ChildFailedError
+from proxy.private_file import open_private
 from proxy.recordings.formats import WRITERS
 from proxy.replay.arrival_times import GeneratedRequest, with_arrival_times
 from proxy.replay.errors import OptionError
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             sys.stdout.buffer.writelines(pieces)
             sys.stdout.buffer.flush()
         else:
-            with Path(args.out).open("wb") as file:
+            with open_private(Path(args.out)) as file:
                 file.writelines(pieces)
     print_remark(_summary_text(args, summary))
     return Exit.DONE

@@ -24,27 +24,33 @@ class Durability(StrEnum):
 
 
 class RedactionMode(StrEnum):
-    """Form in which a secret is stored: a digest and the sealed value beside it, or the digest only."""
+    """Form in which the journal keeps secrets: in its encrypted frames, or as digests only."""
 
     SEAL = "seal"
     DIGEST = "digest"
 
 
 class RedactionSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """The values that are secrets, and the form in which they are stored."""
+    """The values that are secrets, and the form in which they are stored. The journal is encrypted in both forms."""
 
     mode: RedactionMode = RedactionMode.SEAL
-    """`seal`: a keyed digest in place and the value encrypted beside it (key: `SHADOW_JOURNAL_KEY`, else a 0600 file in the
-    journal). `digest`: the value is gone, and exchanges that had one cannot be mirrored."""
+    """`seal`: exchanges are encrypted as they were (key: `SHADOW_JOURNAL_KEY`, else a 0600 file in the journal), and secrets are replaced
+    by keyed digests wherever they leave the journal. `digest`: they are replaced before anything is written, so that the values are
+    gone and exchanges that had one cannot be mirrored; it costs the proxy several times the time of `seal`."""
+    recognize: bool = True
+    """Recognise secrets by the meaning of a name, in any notation (`X_Api_Key`, `accessToken`), and by the looks of a value (JSON Web
+    Tokens, private keys, numbers of payment cards). Without it only what the following members declare is a secret."""
     headers: tuple[str, ...] = ("x-api-key", "authorization", "proxy-authorization", "cookie", "set-cookie")
-    """Header fields whose values are secrets; case-insensitive."""
+    """Names that are secrets in any case: of header fields, and as well of the places below."""
     query: tuple[str, ...] = ("api_key", "apikey", "access_token", "token")
-    """Query parameters whose values are secrets; case-insensitive."""
-    tokens: bool = True
-    """Treat JSON Web Tokens as secrets in other headers, in targets, and in bodies that are not compressed."""
+    """The same, of query parameters."""
+    names: tuple[str, ...] = ()
+    """Further names: of header fields, parameters, form fields, members and columns. Case, `-` and `_` do not matter."""
     json_paths: tuple[str, ...] = ()
-    """Members of JSON bodies that are secrets, e.g. `user.password`; `*` is any member or item. With any of them, bodies that are
-    compressed or not JSON are replaced as a whole."""
+    """Members of JSON bodies that are secrets, e.g. `user.password`; `*` is any member or item; and columns, `table.column`. With any
+    of them, JSON bodies that are cut are replaced as a whole."""
+    exempt: tuple[str, ...] = ()
+    """Names and JSON paths that are not secrets, whatever they look like, e.g. `token` where it names a currency."""
 
 
 class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True):

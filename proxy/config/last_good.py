@@ -16,6 +16,7 @@ from proxy.config.listen import ListenSettings
 from proxy.config.rollout import RolloutSettings
 from proxy.config.serve import ServeSettings
 from proxy.config.settings import Settings
+from proxy.private_file import write_private
 
 NAME: Final = "last-good-config.json"
 STATE_FILE: Final = re.compile(r"^\s*state_file:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
@@ -48,9 +49,7 @@ def keep(settings: Settings) -> None:
     path = Path(settings.serve.state_file).with_name(NAME)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(kept_settings(settings)))
+    write_private(temporary, msgspec.json.encode(kept_settings(settings)))
     temporary.replace(path)
 
 

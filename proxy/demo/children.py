@@ -14,6 +14,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from proxy.errors import ChildFailedError, DemoError
+from proxy.private_file import open_private
 
 _POLL_S = 0.05
 _PROBE_TIMEOUT_S = 2.0
@@ -99,7 +100,7 @@ class ChildProcess:
 async def running(plan: ChildPlan, logs: Path) -> AsyncGenerator[ChildProcess]:
     """Run a child until the block ends; its output goes to `logs`/<name>.log. It may not be ready yet."""
     log = logs / f"{plan.name}.log"
-    with log.open("ab") as output:
+    with open_private(log, "ab") as output:
         process = await asyncio.create_subprocess_exec(
             *plan.command,
             env={**os.environ, **plan.environment},

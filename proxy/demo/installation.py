@@ -25,6 +25,7 @@ from proxy.demo.traffic import DemoRequest, read_targets
 from proxy.errors import DemoError
 from proxy.exception_groups import first_error
 from proxy.journal.registry import journal_keys
+from proxy.private_file import write_private
 
 ROOT = Path(__file__).resolve().parents[2]
 _CONNECT_TIMEOUT_S = 10.0
@@ -233,7 +234,7 @@ def _configure(addresses: config.DemoAddresses, options: DemoOptions) -> tuple[P
     base = cast("dict[str, Any]", yaml.safe_load((ROOT / "config.yaml").read_text()))
     text = yaml.safe_dump(config.document(base, addresses, options.overrides), sort_keys=False)
     path = options.folder / "config.yaml"
-    path.write_text(text)
+    write_private(path, text.encode())
     settings = load(text, os.environ)
     # The runner starts first and needs the journal's key.
     journal_keys(settings.journal, os.environ, create=True)

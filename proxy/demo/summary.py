@@ -17,6 +17,7 @@ from rich.table import Table
 from comparator import postgres
 from comparator.exchanges.difference import Kind
 from comparator.exchanges.model import Role, Side
+from comparator.exchanges.visible_text import visible
 from comparator.store import causes, queries
 from comparator.store.comparison_detail import DifferenceText
 from comparator.store.report import oriented_kind
@@ -132,11 +133,16 @@ async def print_summary(console: Console, installation: Installation, result: Tr
     console.print(accounting_table(reading.accounting, accounts))
     console.print(causes_table(found, findings))
     if mismatches:
-        console.print(escape(explained_by_faults(mismatches, installation.divergences)))
+        console.print(_plain(explained_by_faults(mismatches, installation.divergences)))
     for panel in examples(found.causes, mismatches):
         console.print(panel)
     console.print(latency_table(latencies))
     console.print(next_steps(installation, found.causes), soft_wrap=True, highlight=False)
+
+
+def _plain(text: str) -> str:
+    """Return a text without markup and control characters: values are clients' to choose."""
+    return escape(visible(text))
 
 
 def client_results(result: TrafficResult) -> str:
@@ -175,7 +181,7 @@ def causes_table(found: CauseList, findings: int) -> Table | str:
     table.add_column("what else it shows", ratio=3, no_wrap=True)
     for cause in found.causes[:_CAUSES_MAX]:
         title = cause.body.title
-        table.add_row(str(cause.exchanges), str(cause.keys), *map(escape, (title.where, title.what, _others(cause))))
+        table.add_row(str(cause.exchanges), str(cause.keys), *map(_plain, (title.where, title.what, _others(cause))))
     if len(found.causes) > _CAUSES_MAX:
         table.caption = f"the {_CAUSES_MAX} most urgent of {len(found.causes)}"
     return table
@@ -226,10 +232,10 @@ def _example(cause: CauseRow, row: ComparisonRow) -> Panel:
             location = f"{difference.place} {difference.key}" if is_row else difference.place
             values = {served_by: difference.served, served_by.other: difference.mirrored}
             cells = (location, *(values[side] or "nothing" for side in Side))
-            table.add_row(part, oriented_kind(difference.kind, served_by), *map(escape, cells))
+            table.add_row(part, oriented_kind(difference.kind, served_by), *map(_plain, cells))
         if len(differences) > _DIFFERENCES_MAX:
             table.add_row(part, "", f"and {len(differences) - _DIFFERENCES_MAX} more")
-    title = escape(f"{cause.title}; for example {row.exchange_id}")
+    title = _plain(f"{cause.title}; for example {row.exchange_id}")
     return Panel(table, title=title, title_align="left")
 
 
@@ -271,13 +277,13 @@ def next_steps(installation: Installation, found: Sequence[CauseRow]) -> str:
     if found:
         show = f"{shadow} causes show {found[0].id} --config {installation.config_path}"
         lines.append(f"  the first cause         {show}   (while it is running: --stay)")
-    return escape("\n".join(lines))
+    return _plain("\n".join(lines))
 
 
 def running_addresses(installation: Installation) -> str:
     """Return the addresses of all parts, with example requests."""
     addresses, key = installation.addresses, installation.targets[1].headers["X-API-Key"]
-    return escape(
+    return _plain(
         "\n".join(
             [
                 "it keeps running until Ctrl-C:",

@@ -8,11 +8,11 @@ The seam: `driver` has the interface of writers and readers, `registry` opens th
 imports a concrete reader or writer; `shadow journal` and `proxy.recordings.journal`, which look into the files, import `segments`.
 
 The driver of today, segment files: `segment_writer` with its `queue`, `batch` and `fast_encoder`; `segment_reader`; `segments`
-(files, frames, offsets), `format` (bytes, pure), `retention`. Of any driver: `served_exchange` (what is appended), `redaction`
-(secrets, pure) and `keys`. `offer_mark` keeps how many exchanges a writer was offered in memory that outlives it, and `reconciliation`
+(files, frames, offsets), `format` (bytes, pure), `sealing` (encrypted frames, pure), `retention`, `rewriting` (with another key) and
+`key_usage`. Of any driver: `served_exchange` (what is appended), `redaction` (secrets, pure) and `keys`. `offer_mark` keeps how many exchanges a writer was offered in memory that outlives it, and `reconciliation`
 (pure) holds the numbers of writers, runner and store against each other.
 
 An exchange's way to the disk: `append_served` puts it on the queue; 32 of them are encoded by `fast_encoder` and compressed on the
-event loop, and the thread writes them as a frame. An exchange out of the ordinary (a token in a body, another text than ASCII) is
-redacted and encoded by the thread, with the same bytes as result.
+event loop, and the thread seals and writes them as a frame. An exchange out of the ordinary (long values, other text than ASCII) is
+encoded by the thread, with the same bytes as result. In mode `digest` the thread redacts and encodes all of them.
 """

@@ -1,7 +1,6 @@
 """Encodes exchanges to the payload of one frame: fast, as they were served, or one by one with errors caught for each."""
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,13 +8,13 @@ import zstandard
 
 from proxy.journal.fast_encoder import FastEncoder, RawRecord
 from proxy.journal.format import Record, encode_payload
-from proxy.journal.redaction import NONCE_BYTES, redact
+from proxy.journal.redaction import JournalRedactor
 from proxy.journal.served_exchange import ServedExchange
 
 logger = logging.getLogger(__name__)
 
 QueueEntry = Record | ServedExchange
-"""An exchange before it is redacted and encoded."""
+"""An exchange before it is encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +26,12 @@ class EncodedBatch:
         count: number of exchanges.
         last_ended_ns: when the last of them ended, Unix nanoseconds.
         size: bytes that they counted for in the queue.
-        encoder: whose key sealed their secrets.
     """
 
     payload: bytes
     count: int
     last_ended_ns: int
     size: int
-    encoder: FastEncoder
 
 
 def encode_served(
@@ -52,25 +49,30 @@ def encode_served(
     except (ValueError, TypeError):
         # encode_entries will find out which of them it is.
         return None
-    return EncodedBatch(payload, len(records), records[-1].ended_ns, size, encoder)
+    return EncodedBatch(payload, len(records), records[-1].ended_ns, size)
 
 
 def encode_entries(
-    entries: Sequence[QueueEntry], encoder: FastEncoder, *, compressor: zstandard.ZstdCompressor
+    entries: Sequence[QueueEntry], redactor: JournalRedactor | None, *, compressor: zstandard.ZstdCompressor
 ) -> tuple[EncodedBatch | None, int]:
-    """Redact and encode exchanges, leaving out those that cannot be encoded.
+    """Encode exchanges, leaving out those that cannot be encoded.
+
+    Args:
+        entries: the exchanges.
+        redactor: replaces their secrets first, in mode `digest`; None leaves them to the seal of the frame.
+        compressor: of this thread.
 
     Returns:
         The batch, None when nothing is left; and how many exchanges were left out.
     """
-    records = [record for entry in entries if (record := _redacted(entry, encoder)) is not None]
+    records = [record for entry in entries if (record := _record(entry, redactor)) is not None]
     try:
         payload = encode_payload(records, compressor=compressor)
     except (ValueError, TypeError):
         records = [record for record in records if _is_encodable(record, compressor)]
         payload = encode_payload(records, compressor=compressor)
     failed = len(entries) - len(records)
-    return (EncodedBatch(payload, len(records), records[-1].ended_ns, 0, encoder) if records else None), failed
+    return (EncodedBatch(payload, len(records), records[-1].ended_ns, 0) if records else None), failed
 
 
 def frame_compressor(level: int) -> zstandard.ZstdCompressor:
@@ -78,10 +80,10 @@ def frame_compressor(level: int) -> zstandard.ZstdCompressor:
     return zstandard.ZstdCompressor(level=level, write_checksum=False)
 
 
-def _redacted(entry: QueueEntry, encoder: FastEncoder) -> Record | None:
+def _record(entry: QueueEntry, redactor: JournalRedactor | None) -> Record | None:
     try:
         record = entry.record() if isinstance(entry, ServedExchange) else entry
-        return redact(record, encoder.rules, encoder.keys, nonce=os.urandom(NONCE_BYTES))
+        return redactor.redact(record) if redactor else record
     except (ValueError, TypeError, RecursionError) as error:
         _log(entry.id, error)
         return None

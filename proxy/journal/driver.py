@@ -32,7 +32,7 @@ class WriterCounts:
     Attributes:
         offered: exchanges given to the writer.
         written: exchanges stored.
-        written_bytes: their size as stored: redacted, encoded and compressed.
+        written_bytes: their size as stored: encoded, compressed and sealed.
         batches: writes that these exchanges were grouped into.
         unread_deleted: exchanges that retention deleted before every reader had committed them.
         torn_bytes: bytes of a half-written batch that were discarded at start, after a crash.
@@ -78,7 +78,7 @@ class JournalWriter(Protocol):
         """Begin to write. A store that fails now is retried later.
 
         Raises:
-            JournalKeyError: the redaction key is missing or too short.
+            JournalKeyError: the key is missing or too short.
         """
         ...
 
@@ -139,8 +139,8 @@ class JournalEntry:
     Attributes:
         position: to commit once this exchange and all before it are done.
         sequence: `position.sequence`.
-        exchange: with its secrets restored where the reader has the key.
-        record: the stored form, secrets redacted; None for an exchange that no journal has stored.
+        exchange: as it was served, but for the digests of mode `digest`.
+        record: the same as a record; None for an exchange that no journal has stored.
         writer: name of the writer, unique over all journals; "" for an exchange that no journal has stored.
         number: of the exchange among those of its writer, from 1 on.
     """

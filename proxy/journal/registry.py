@@ -9,34 +9,40 @@ from proxy.journal import segment_reader
 from proxy.journal.driver import JournalReader, JournalWriter
 from proxy.journal.keys import load_keys
 from proxy.journal.reconciliation import RunnerState, WriterState
-from proxy.journal.redaction import RedactionKeys
+from proxy.journal.sealing import JournalKeys
 from proxy.journal.segment_reader import SegmentReader
 from proxy.journal.segment_writer import SegmentWriter
 from proxy.journal.segments import load_committed, offset_path
 
 
 def open_writer(
-    settings: JournalSettings, environ: Mapping[str, str], *, key_of: JournalSettings | None = None
+    settings: JournalSettings, environ: Mapping[str, str], *, keys_of: JournalSettings | None = None
 ) -> JournalWriter:
     """Return a writer to the journal; call `start` next.
 
     Args:
         settings: the `journal` section of config.yaml.
         environ: for SHADOW_JOURNAL_KEY.
-        key_of: a journal whose redaction key this one shares, so that its records can be copied as they are.
+        keys_of: a journal whose keys this one shares.
     """
-    return SegmentWriter(settings, environ=environ, key_of=Path(key_of.directory) if key_of else None)
+    return SegmentWriter(settings, environ=environ, keys_of=Path(keys_of.directory) if keys_of else None)
 
 
 def open_reader(
-    settings: JournalSettings, name: str, *, keys: RedactionKeys | None = None, skip_undecodable: bool = False
+    settings: JournalSettings,
+    name: str,
+    *,
+    keys: JournalKeys | None = None,
+    environ: Mapping[str, str] | None = None,
+    skip_undecodable: bool = False,
 ) -> JournalReader:
     """Return a reader that continues behind the last commit under `name`, or begins with the oldest exchange.
 
     Args:
         settings: the `journal` section of config.yaml.
         name: of the consumer.
-        keys: restore the secrets; without them their redacted form stays.
+        keys: open what is sealed.
+        environ: for SHADOW_JOURNAL_KEY, when a frame is sealed with a key that was added since; None never looks for one.
         skip_undecodable: note an exchange that cannot be decoded as unread and go on; otherwise reading it raises.
 
     Raises:
@@ -45,7 +51,9 @@ def open_reader(
         SettingsError: the journal's folder cannot be used.
     """
     try:
-        return SegmentReader(Path(settings.directory), name, keys=keys, skip_undecodable=skip_undecodable)
+        directory = Path(settings.directory)
+        load = None if environ is None else lambda: load_keys(directory, environ)
+        return SegmentReader(directory, name, keys=keys, load_keys=load, skip_undecodable=skip_undecodable)
     except OSError as error:
         raise SettingsError(f"journal.directory: {error}") from error
 
@@ -76,12 +84,12 @@ def journal_exists(settings: JournalSettings) -> bool:
     return Path(settings.directory).is_dir()
 
 
-def journal_keys(settings: JournalSettings, environ: Mapping[str, str], *, create: bool = False) -> RedactionKeys:
-    """Return the keys that seal and open the journal's secrets.
+def journal_keys(settings: JournalSettings, environ: Mapping[str, str], *, create: bool = False) -> JournalKeys:
+    """Return the keys that seal and open the journal.
 
     Args:
         settings: the `journal` section of config.yaml.
-        environ: SHADOW_JOURNAL_KEY takes precedence over the stored key.
+        environ: SHADOW_JOURNAL_KEY takes precedence over the stored keys.
         create: make a key when there is none (the proxy does; readers do not).
 
     Raises:

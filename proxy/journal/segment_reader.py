@@ -20,20 +20,19 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from proxy.errors import JournalBusyError, JournalFormatError
+from proxy.errors import JournalBusyError, JournalFormatError, JournalKeyError, SealedError
 from proxy.journal.driver import JournalEntry, JournalPosition, UnreadCause, UnreadRange
 from proxy.journal.format import (
     FRAME_HEADER,
     SEGMENT_HEADER,
     FrameHeader,
     Record,
-    decode_payload,
     exchange_of,
     intact,
     parse_frame_header,
@@ -41,7 +40,7 @@ from proxy.journal.format import (
 )
 from proxy.journal.offer_mark import offered, read_folder_id
 from proxy.journal.reconciliation import WriterState
-from proxy.journal.redaction import RedactionKeys, unseal
+from proxy.journal.sealing import JournalKeys, key_id_of, records_of, unseal
 from proxy.journal.segments import (
     LOCK,
     CommittedOffset,
@@ -61,6 +60,7 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.01
 WRITERS_POLL_S = 1.0
+KEYS_POLL_S = 1.0
 REORDER_NS = 100_000_000
 """Delay of an exchange of one of several writers, so that an earlier one of another writer can come first."""
 
@@ -83,7 +83,8 @@ class SegmentReader:
     Args:
         directory: the journal's folder.
         name: of the consumer; a new one begins with the oldest segment.
-        keys: restore what was sealed; without them the digests stay.
+        keys: open what is sealed.
+        load_keys: returns the keys as they are now, when a frame is sealed with another one; None for a reader that keeps its keys.
         skip_undecodable: note an exchange that cannot be decoded as unread and go on, instead of raising the error at each start.
 
     Attributes:
@@ -100,12 +101,13 @@ class SegmentReader:
         directory: Path | str,
         name: str,
         *,
-        keys: RedactionKeys | None = None,
+        keys: JournalKeys | None = None,
+        load_keys: Callable[[], JournalKeys] | None = None,
         skip_undecodable: bool = False,
     ) -> None:
         self.lost = 0
         self._directory = Path(directory)
-        self._keys = keys
+        self._keys = _LoadedKeys(keys, load_keys)
         self._skip_undecodable = skip_undecodable
         self._path = offset_path(self._directory, name)
         self._lock_file = _lock(self._path.with_suffix(".lock"))
@@ -203,7 +205,7 @@ class SegmentReader:
                 self._committed[writer] = self._delivered[writer] = first_sequence_of(files[0]) - 1
                 self._begun[writer] = self._committed[writer]
             if writer not in self._cursors:
-                self._cursors[writer] = _Cursor(self._directory / writer, self._delivered.get(writer, 0))
+                self._cursors[writer] = _Cursor(self._directory / writer, self._delivered.get(writer, 0), self._keys)
 
     def _entry(self, cursor: "_Cursor") -> JournalEntry | None:
         """Return the next exchange of a writer; None, and note it as unread, if it cannot be decoded."""
@@ -212,8 +214,14 @@ class SegmentReader:
         writer = self._name_of(cursor.writer)
         self._note_unread(writer, before + 1, sequence - 1, UnreadCause.LOST)
         self._delivered[cursor.writer] = sequence
+        if isinstance(record, _Unopened):
+            if not self._skip_undecodable:
+                raise record.error
+            self._note_unread(writer, sequence, sequence, UnreadCause.UNDECODABLE)
+            return None
         try:
-            exchange = exchange_of(unseal(record, self._keys) if self._keys else record)
+            record = unseal(record, self._keys.known) if self._keys.known else record
+            exchange = exchange_of(record)
         except Exception as error:
             if not self._skip_undecodable:
                 raise
@@ -224,9 +232,13 @@ class SegmentReader:
         return JournalEntry(position, position.sequence, exchange, record, writer, sequence)
 
     def _note_unread(self, writer: str, first: int, last: int, cause: UnreadCause) -> None:
-        if first <= last:
-            self._unread.append(UnreadRange(writer, first, last, cause))
-            self.lost += last - first + 1
+        if first > last:
+            return
+        self.lost += last - first + 1
+        before = self._unread[-1] if self._unread else None
+        if before and (before.writer, before.last, before.cause) == (writer, first - 1, cause):
+            first = self._unread.pop().first
+        self._unread.append(UnreadRange(writer, first, last, cause))
 
     def _name_of(self, writer: str) -> str:
         """Return a writer's name with the id of its folder, so that another journal at the same place has other names."""
@@ -235,29 +247,66 @@ class SegmentReader:
         return self._names[writer]
 
 
+@dataclass(frozen=True, slots=True)
+class _Unopened:
+    """An exchange of a frame whose key is not here."""
+
+    ended_ns: int
+    error: SealedError
+
+
+class _LoadedKeys:
+    """The keys of a reader; loaded again when a frame needs another one, at most every KEYS_POLL_S.
+
+    Args:
+        known: those of the start.
+        load: returns those of now.
+    """
+
+    def __init__(self, known: JournalKeys | None, load: Callable[[], JournalKeys] | None) -> None:
+        self.known = known
+        self._load = load
+        self._loaded_at = -KEYS_POLL_S
+
+    def for_payload(self, payload: bytes) -> JournalKeys | None:
+        """Return the keys, the one of this payload among them if it can be found."""
+        key_id = key_id_of(payload)
+        missing = key_id is not None and (self.known is None or self.known.find(key_id) is None)
+        now = time.monotonic()
+        if missing and self._load and now - self._loaded_at >= KEYS_POLL_S:
+            self._loaded_at = now
+            try:
+                self.known = self._load()
+            except JournalKeyError as error:
+                logger.error("journal_keys_not_loaded", extra={"key": key_id, "error": str(error)})
+        return self.known
+
+
 class _Cursor:
     """The place of a reader in one writer's segments. Holds the records of one frame at a time.
 
     Args:
         folder: of the writer.
         done: sequence of the last exchange that was read.
+        keys: open its frames.
     """
 
-    def __init__(self, folder: Path, done: int) -> None:
+    def __init__(self, folder: Path, done: int, keys: "_LoadedKeys") -> None:
         self.writer = folder.name
         self._folder = folder
         self._next = done + 1
-        self._records: deque[tuple[int, Record]] = deque()
+        self._keys = keys
+        self._records: deque[tuple[int, Record | _Unopened]] = deque()
         self._file: int | None = None
         self._path: Path | None = None
         self._offset = 0
 
     @property
-    def head(self) -> Record:
+    def head(self) -> "Record | _Unopened":
         """The next record; call `fill` first."""
         return self._records[0][1]
 
-    def pop(self) -> tuple[int, Record]:
+    def pop(self) -> "tuple[int, Record | _Unopened]":
         """Remove and return the next record with its sequence."""
         return self._records.popleft()
 
@@ -321,10 +370,14 @@ class _Cursor:
         self._next = max(self._next, header.next_sequence)
         return True
 
-    def _decoded(self, header: FrameHeader, payload: bytes) -> Sequence[Record]:
+    def _decoded(self, header: FrameHeader, payload: bytes) -> "Sequence[Record | _Unopened]":
         """Return the records of a frame; nothing, and the gap is found later, if they cannot be decoded."""
         try:
-            return decode_payload(payload)
+            return records_of(header, payload, self._keys.for_payload(payload))
+        except SealedError as error:
+            lost = {"path": str(self._path), "first": header.first_sequence, "count": header.count}
+            logger.error("journal_frame_sealed", extra={**lost, "error": str(error)})
+            return [_Unopened(header.last_ended_ns, error)] * header.count
         except Exception as error:
             logger.exception(
                 "journal_frame_undecodable",

@@ -1,4 +1,4 @@
-"""Append exchanges to the journal: a bounded queue and one writer thread, which redacts, encodes, writes and rotates segments.
+"""Append exchanges to the journal: a bounded queue and one writer thread, which encodes, seals, writes and rotates segments.
 
 Whatever happens to the disk, `append` returns at once, and exchanges that could not be written are counted by cause. After a failed
 write the segment is truncated to its last whole frame, and for RETRY_S everything is dropped without touching the disk.
@@ -16,17 +16,18 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from comparator.exchanges.model import Exchange
-from proxy.config.journal import Durability, JournalSettings
+from proxy.config.journal import Durability, JournalSettings, RedactionMode
 from proxy.errors import JournalFormatError, JournalKeyError
 from proxy.journal import retention
 from proxy.journal.batch import EncodedBatch, QueueEntry, encode_entries, frame_compressor
 from proxy.journal.driver import LossCause, WriterCounts
 from proxy.journal.fast_encoder import FastEncoder
 from proxy.journal.format import Record, encode_frame, record_of, segment_header
-from proxy.journal.keys import load_keys, share_key
+from proxy.journal.keys import load_keys, share_keys
 from proxy.journal.offer_mark import OfferMark, folder_id
 from proxy.journal.queue import WriteQueue
-from proxy.journal.redaction import rules_of
+from proxy.journal.redaction import JournalRedactor
+from proxy.journal.sealing import NONCE_BYTES, JournalKeys, seal_payload
 from proxy.journal.segments import (
     LOCK,
     first_sequence_of,
@@ -62,18 +63,21 @@ class SegmentWriter:
     Args:
         settings: the journal's.
         environ: for SHADOW_JOURNAL_KEY.
-        key_of: the folder of a journal whose key this one shares.
+        keys_of: the folder of a journal whose keys this one shares.
     """
 
-    def __init__(self, settings: JournalSettings, *, environ: Mapping[str, str], key_of: Path | None = None) -> None:
+    def __init__(self, settings: JournalSettings, *, environ: Mapping[str, str], keys_of: Path | None = None) -> None:
         self.counts = WriterCounts()
         self._settings = settings
         self._directory = Path(settings.directory)
         self._folder = self._directory / "w0"
         self._environ = environ
-        self._key_of = key_of
-        self._encoder: FastEncoder | None = None
-        self._rules = rules_of(settings.redaction)
+        self._keys_of = keys_of
+        digests_only = settings.redaction.mode is RedactionMode.DIGEST
+        # What has to be searched for secrets is left to the thread.
+        self._encoder = None if digests_only else FastEncoder()
+        self._keys: JournalKeys | None = None
+        self._redactor: JournalRedactor | None = None
         self._queue = WriteQueue(settings)
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -193,11 +197,7 @@ class SegmentWriter:
 
     def _open_folder(self) -> None:
         """Load the keys and take a folder. Both are made again when they were removed while the process runs."""
-        if self._key_of:
-            share_key(self._key_of, self._directory, self._environ)
-        keys = load_keys(self._directory, self._environ, create=True)
-        if self._encoder is None or self._encoder.keys.digest != keys.digest:
-            self._encoder = FastEncoder(self._rules, keys, random_bytes=os.urandom)
+        self._load_keys()
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
@@ -210,6 +210,29 @@ class SegmentWriter:
                 self._open_mark()
                 return
         raise OSError(errno.EBUSY, f"{WRITERS_MAX} processes write to {self._directory}")
+
+    def _load_keys(self) -> None:
+        """Take the keys as they are now: a key that was added seals from the next segment on.
+
+        Raises:
+            JournalKeyError: they cannot be read, and there are none from before.
+        """
+        try:
+            if self._keys_of:
+                share_keys(self._keys_of, self._directory, self._environ)
+            keys = load_keys(self._directory, self._environ, create=True)
+        except JournalKeyError as error:
+            if self._keys is None:
+                raise
+            logger.error("journal_key_kept", extra={"key": self._keys.active.id, "error": str(error)})
+            return
+        if self._keys is not None and self._keys.active.id == keys.active.id:
+            return
+        if self._keys is not None:
+            logger.info("journal_key_changed", extra={"key": keys.active.id, "before": self._keys.active.id})
+        self._keys = keys
+        if self._settings.redaction.mode is RedactionMode.DIGEST:
+            self._redactor = JournalRedactor(self._settings.redaction, keys.active)
 
     def _open_mark(self) -> None:
         """Continue after everything that an earlier process was offered; what it did not write stays a gap."""
@@ -297,10 +320,7 @@ class SegmentWriter:
         batches = self._batches(taken)
         sequence = self._sequence
         for batch in batches:
-            ended_ns = batch.last_ended_ns
-            frames.append(
-                encode_frame(batch.payload, count=batch.count, first_sequence=sequence, last_ended_ns=ended_ns)
-            )
+            frames.append(self._frame(batch, sequence))
             sequence += batch.count
         if not frames:
             return
@@ -320,18 +340,20 @@ class SegmentWriter:
             self._failed_until = 0.0
             logger.info("journal_recovered", extra={"path": str(self._path)})
 
+    def _frame(self, batch: EncodedBatch, sequence: int) -> bytes:
+        assert self._keys is not None
+        payload = seal_payload(batch.payload, self._keys.active, nonce=os.urandom(NONCE_BYTES), first_sequence=sequence)
+        return encode_frame(payload, count=batch.count, first_sequence=sequence, last_ended_ns=batch.last_ended_ns)
+
     def _batches(self, taken: list[EncodedBatch] | list[QueueEntry]) -> list[EncodedBatch]:
-        """Encode what is not encoded yet, and leave out batches whose key is gone."""
-        assert self._encoder is not None
+        """Encode what is not encoded yet."""
         entries = [item for item in taken if not isinstance(item, EncodedBatch)]
         batches = [item for item in taken if isinstance(item, EncodedBatch)]
         if entries:
-            batch, failed = encode_entries(entries, self._encoder, compressor=self._compressor)
+            batch, failed = encode_entries(entries, self._redactor, compressor=self._compressor)
             self._drop(LossCause.ENCODING, failed)
             batches = [batch] if batch else []
-        # A folder that was removed and made again has another key: what was sealed with the one before could not be opened.
-        self._drop(LossCause.DISK_ERROR, sum([batch.count for batch in batches if batch.encoder is not self._encoder]))
-        return [batch for batch in batches if batch.encoder is self._encoder]
+        return batches
 
     def _ensure_segment(self) -> None:
         """Have an open segment with room. One whose file was removed by hand is abandoned for a new one."""
@@ -345,6 +367,8 @@ class SegmentWriter:
                 logger.warning("journal_segment_removed", extra={"path": str(self._path)})
         if self._lock_file is None or not (self._folder / LOCK).exists():
             self._open_folder()
+        else:
+            self._load_keys()
         self._path = segment_path(self._folder, self._sequence)
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         self._file = descriptor

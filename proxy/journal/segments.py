@@ -1,7 +1,7 @@
 """Segment files on disk: their names, iteration over frames, repair of a torn tail, the committed offsets of readers.
 
     var/journal/
-        key                            the redaction key, mode 0600
+        key, key.5b0a7c1e              the active key and an older one, mode 0600
         w0/lock                        locked by the process that writes here
         w0/00000000000000000001.seg    exchanges 1 to 4711 of this writer
         w0/00000000000000004712.seg    the next ones; the newest segment is the open one
@@ -32,6 +32,7 @@ from proxy.journal.format import (
     parse_frame_header,
     parse_segment_header,
 )
+from proxy.private_file import write_private
 
 logger = logging.getLogger(__name__)
 
@@ -256,7 +257,7 @@ def store_committed(path: Path, committed: CommittedOffset) -> None:
     """Replace the offset file atomically, so that a kill leaves the old or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(msgspec.json.encode(committed))
+    write_private(temporary, msgspec.json.encode(committed))
     temporary.replace(path)
 
 

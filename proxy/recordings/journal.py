@@ -4,9 +4,10 @@ import heapq
 from collections.abc import Iterator
 from pathlib import Path
 
-from proxy.errors import JournalFormatError
-from proxy.journal.format import Record, decode_payload, exchange_of
-from proxy.journal.redaction import RedactionKeys, unseal
+from proxy.errors import JournalFormatError, SealedError
+from proxy.journal.format import Record, exchange_of
+from proxy.journal.redaction import JournalRedactor
+from proxy.journal.sealing import JournalKeys, records_of, unseal
 from proxy.journal.segments import frames, read_payload, segment_fault, segments, writers
 from proxy.recordings.model import MalformedRecord, RecordedExchange, from_exchange
 
@@ -16,23 +17,26 @@ def is_journal(directory: Path) -> bool:
     return bool(segments(directory) or writers(directory))
 
 
-def read(directory: Path, keys: RedactionKeys | None) -> Iterator[RecordedExchange | MalformedRecord]:
+def read(
+    directory: Path, keys: JournalKeys | None, redactor: JournalRedactor | None = None
+) -> Iterator[RecordedExchange | MalformedRecord]:
     """Yield the exchanges that the journal holds now, by the time at which they ended.
 
     Args:
         directory: the journal's folder, or the folder of one of its writers.
-        keys: unseal the secrets; None leaves the digests in place.
+        keys: open what is sealed.
+        redactor: replaces the secrets; None leaves them.
     """
     folders = [directory / name for name in writers(directory)] if not segments(directory) else [directory]
-    merged = heapq.merge(*(_records(folder) for folder in folders), key=lambda item: item[0])
+    merged = heapq.merge(*(_records(folder, keys) for folder in folders), key=lambda item: item[0])
     for _, record in merged:
         if isinstance(record, MalformedRecord):
             yield record
         else:
-            yield from_exchange(exchange_of(unseal(record, keys) if keys else record))
+            yield from_exchange(exchange_of(redactor.redact(record) if redactor else record))
 
 
-def _records(folder: Path) -> Iterator[tuple[int, Record | MalformedRecord]]:
+def _records(folder: Path, keys: JournalKeys | None) -> Iterator[tuple[int, Record | MalformedRecord]]:
     """Yield records with their times; malformed ones with that of the record before."""
     last_ns = 0
     for path in segments(folder):
@@ -46,10 +50,17 @@ def _records(folder: Path) -> Iterator[tuple[int, Record | MalformedRecord]]:
                 yield last_ns, MalformedRecord(location, "the checksum does not match")
                 continue
             try:
-                records = decode_payload(payload)
-            except JournalFormatError as error:
+                records = records_of(header, payload, keys)
+            except (JournalFormatError, SealedError) as error:
                 yield last_ns, MalformedRecord(location, str(error))
                 continue
             for record in records:
                 last_ns = max(last_ns, record.ended_ns)
-                yield last_ns, record
+                yield last_ns, _opened(record, keys, location)
+
+
+def _opened(record: Record, keys: JournalKeys | None, location: str) -> Record | MalformedRecord:
+    try:
+        return unseal(record, keys) if keys else record
+    except SealedError as error:
+        return MalformedRecord(location, str(error))

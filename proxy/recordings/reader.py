@@ -6,7 +6,8 @@ from pathlib import Path
 
 import zstandard
 
-from proxy.journal.redaction import RedactionKeys
+from proxy.journal.redaction import JournalRedactor
+from proxy.journal.sealing import JournalKeys
 from proxy.recordings import journal
 from proxy.recordings.errors import RecordingError
 from proxy.recordings.formats import FORMATS, RecordingFormat
@@ -24,7 +25,8 @@ def read(
     source: str,
     *,
     format_name: str | None = None,
-    keys: RedactionKeys | None = None,
+    keys: JournalKeys | None = None,
+    redactor: JournalRedactor | None = None,
     host: str = "",
     bodies: Path | None = None,
 ) -> Iterator[Item]:
@@ -33,7 +35,8 @@ def read(
     Args:
         source: a file, plain or compressed by gzip or zstd; a journal's folder; `-` for the standard input.
         format_name: one of READABLE; None detects the format.
-        keys: unseal the secrets of a journal.
+        keys: open a journal.
+        redactor: replaces the secrets of a journal; None leaves them.
         host: of the requests, where the format does not record it.
         bodies: a folder whose files, and those below it, a recording may name as bodies, besides its own folder's.
 
@@ -50,7 +53,7 @@ def read(
             raise RecordingError(
                 f"{source} is a folder without a journal; name a recording file, or the folder of a journal"
             )
-        yield from journal.read(path, keys)
+        yield from journal.read(path, keys, redactor)
         return
     if source != STANDARD_INPUT and path.exists() and not path.is_file():
         raise RecordingError(f"{source} is not a regular file; a pipe is read from the standard input, as -")

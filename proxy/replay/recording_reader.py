@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from proxy.journal.redaction import RedactionKeys
+from proxy.journal.redaction import JournalRedactor
+from proxy.journal.sealing import JournalKeys
 from proxy.recordings.counts import ReadCounts
 from proxy.recordings.model import RecordedExchange
 from proxy.recordings.reader import STANDARD_INPUT, read
@@ -43,7 +44,8 @@ class Recording:
     Attributes:
         source: file, folder or `-`.
         format_name: its format; None to detect it.
-        keys: unseal the secrets of a journal.
+        keys: open a journal.
+        redactor: replaces the secrets of a journal; None leaves them.
         host: of the requests, where the format does not record it.
         bodies: a folder whose files the recording may name as bodies, besides its own.
         routes: of the configuration.
@@ -54,7 +56,8 @@ class Recording:
 
     source: str
     format_name: str | None = None
-    keys: RedactionKeys | None = None
+    keys: JournalKeys | None = None
+    redactor: JournalRedactor | None = None
     host: str = ""
     bodies: Path | None = None
     routes: Sequence[Route] = ()
@@ -108,7 +111,14 @@ class Recording:
 
     def _read(self, counts: ReadCounts) -> Iterator[RecordedExchange]:
         """Yield all requests, and count all records."""
-        items = read(self.source, format_name=self.format_name, keys=self.keys, host=self.host, bodies=self.bodies)
+        items = read(
+            self.source,
+            format_name=self.format_name,
+            keys=self.keys,
+            redactor=self.redactor,
+            host=self.host,
+            bodies=self.bodies,
+        )
         for item in items:
             counts.add(item)
             if isinstance(item, RecordedExchange):

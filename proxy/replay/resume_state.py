@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from proxy.private_file import write_private
 from proxy.replay.errors import ResumeStateError
 
 
@@ -47,5 +48,5 @@ def load(path: Path, replay: str) -> ResumeState:
 def store(path: Path, state: ResumeState) -> None:
     """Store the progress."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(msgspec.json.encode(state))
+    write_private(temporary, msgspec.json.encode(state))
     temporary.replace(path)

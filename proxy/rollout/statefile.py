@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from proxy.errors import StateFileError, SupersededError
+from proxy.private_file import open_private
 from proxy.rollout.audit import AuditEntry, ChainLink, chain_entry
 from proxy.rollout.group_state import GroupState, States, merge_states
 
@@ -152,7 +153,7 @@ def append_entries(path: Path, entries: Sequence[AuditEntry]) -> tuple[AuditEntr
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path), path.open("ab") as file:
+        with locked(path), open_private(path, "ab") as file:
             links = read_links(path)
             known = {link.entry.id for link in links}
             last = links[-1] if links else None

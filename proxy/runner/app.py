@@ -106,7 +106,9 @@ async def serve(
     ProcessCollector(registry=metrics.registry)
 
     async with AsyncExitStack() as stack:
-        reader = stack.enter_context(open_reader(settings.journal, options.name, keys=keys, skip_undecodable=True))
+        reader = stack.enter_context(
+            open_reader(settings.journal, options.name, keys=keys, environ=environ, skip_undecodable=True)
+        )
         store = await stack.enter_async_context(_open_store(settings.databases.store, settings.store))
         effects = await stack.enter_async_context(_open_effects(settings, rules, metrics))
         client = await stack.enter_async_context(

@@ -1,7 +1,7 @@
 """Copy exchanges that differed to a journal that is kept longer: `routes[].record_if.only: mismatches`.
 
-The proxy does not know verdicts, so it journals such a route in full. The runner copies what differed to `journal.mismatches`, in its
-stored form: secrets stay redacted and sealed. The copy is read like any journal, with `shadow journal --directory` or `shadow replay`.
+The proxy does not know verdicts, so it journals such a route in full. The runner copies what differed to `journal.mismatches`, which is
+sealed with the same keys. The copy is read like any journal, with `shadow journal --directory` or `shadow replay`.
 A runner that is killed between a verdict and its commit copies the exchange again.
 """
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import msgspec
 
 from comparator.exchanges.model import Exchange, Response
-from proxy.config.journal import JournalSettings, RedactionSettings
+from proxy.config.journal import JournalSettings, RedactionMode, RedactionSettings
 from proxy.config.routes import RecordOnly, RouteSettings
 from proxy.http1.error_responses import FAILURE_STATUS
 from proxy.journal.driver import JournalEntry, JournalWriter
@@ -23,8 +23,8 @@ from proxy.serving.record_filter import RecordCandidate, RecordFilter, compile_f
 
 logger = logging.getLogger(__name__)
 
-NO_REDACTION = RedactionSettings(headers=(), query=(), json_paths=(), tokens=False)
-"""Records are redacted when they are copied; redacting them again would replace digests by digests of digests."""
+NO_REDACTION = RedactionSettings(mode=RedactionMode.SEAL)
+"""Records that are to have digests have them already when they are copied."""
 
 RecordMismatch = Callable[[JournalEntry], None]
 """Called with each exchange whose verdict is a mismatch; never waits."""
@@ -82,7 +82,7 @@ def open_mismatch_journal(
     """Open the mismatch journal until the block ends, if a route has one; yield the function that copies to it.
 
     Raises:
-        JournalKeyError: it was written with another key.
+        JournalKeyError: the journal has no key.
         SettingsError: the `until` of a filter is not a time.
     """
     filters = {
@@ -93,7 +93,7 @@ def open_mismatch_journal(
     if not filters:
         yield lambda _: None
         return
-    writer = open_writer(mismatch_journal_settings(journal), environ, key_of=journal)
+    writer = open_writer(mismatch_journal_settings(journal), environ, keys_of=journal)
     writer.start()
     metrics.mismatch_journal_dropped.set_function(lambda: float(writer.counts.dropped.total()))
     directory, routes_recorded = journal.mismatches.directory, sorted(filters)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from comparator.findings.cases import case_of
 from comparator.findings.clustering import Clusterer
-from comparator.findings.redaction import Redactor, digest_key
+from comparator.findings.redaction import Redactor, digest_key, keyed_digest
 from comparator.metrics import ComparatorMetrics
 from comparator.settings import CompareSettings
 from comparator.store.comparison_detail import ComparedExchange
@@ -182,5 +182,11 @@ def storable_id(exchange_id: str) -> str:
 
 def redactor_of(compare: CompareSettings, journal: RedactionSettings, salt: bytes) -> Redactor:
     """Return a redactor of what `compare.redact` names, and of what the journal redacts."""
-    declared = (*compare.redact, *journal.headers, *journal.json_paths)
-    return Redactor(declared, salt, query=journal.query, body_max_bytes=compare.body_max_bytes)
+    return Redactor(
+        (*compare.redact, *journal.headers, *journal.query, *journal.names, *journal.json_paths),
+        keyed_digest(salt),
+        exempt=journal.exempt,
+        recognize=journal.recognize,
+        natural_keys={name: tuple(table.natural_key) for name, table in compare.tables.items()},
+        body_max_bytes=compare.body_max_bytes,
+    )

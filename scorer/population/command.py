@@ -4,10 +4,11 @@ import argparse
 import asyncio
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from scorer.errors import ScorerSettingsError
 
@@ -89,7 +90,7 @@ def _write_rows(options: argparse.Namespace, table_rows: "Rows") -> int:
 
     if options.sql is None:
         return asyncio.run(_write(options.database_url, table_rows))
-    with options.sql.open("w", encoding="utf-8") as file:
+    with _open_private(options.sql) as file:
         file.writelines(sql.script(table_rows))
     return sum(map(len, table_rows.values()))
 
@@ -107,8 +108,21 @@ def _write_targets(options: argparse.Namespace, profile: "Profile | None", popul
         count = options.requests or len(population)
         requests = list(traffic.traffic(population, profile, seed=options.seed, count=count, secrets=secrets))
     if options.targets:
-        options.targets.write_bytes(targets.lines(requests))
+        with _open_private(options.targets) as file:
+            file.write(targets.lines(requests).decode())
     return len(requests)
+
+
+def _open_private(path: Path) -> TextIO:
+    """Open a file for writing that only its owner may read: it has API keys and signed credentials."""
+
+    def opener(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags, 0o600)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.fchmod(descriptor, 0o600)
+        return descriptor
+
+    return open(path, "w", encoding="utf-8", opener=opener)
 
 
 async def _write(dsn: str, table_rows: Mapping[str, list[tuple[Any, ...]]]) -> int:

@@ -20,7 +20,7 @@ from comparator.exchanges.release import NO_RELEASE, ReleasePair
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
 from comparator.findings.cases import case_of
 from comparator.findings.clustering import Clusterer
-from comparator.findings.redaction import Redactor
+from comparator.findings.redaction import Redactor, keyed_digest
 from comparator.settings import CompareSettings, KnownDifference, KnownPlace, RuleSettings
 from comparator.store.comparison_detail import ComparedExchange
 from comparator.tables import Table
@@ -129,7 +129,7 @@ def exchange_with(
         compared_at=at + dt.timedelta(seconds=1),
         key_digest=key,
         occurrences=Clusterer(tables=tables or {}).occurrences(route, comparison),
-        case=case_of(one, a, b, Redactor((), b"salt")),
+        case=case_of(one, a, b, Redactor((), keyed_digest(b"salt"))),
         release=release,
     )
 
@@ -179,7 +179,7 @@ def _compared(
         compared_at=at + dt.timedelta(seconds=1),
         key_digest=key,
         occurrences=Clusterer().occurrences(route, comparison),
-        case=case_of(one, a, b, Redactor(("x-api-key",), b"salt")),
+        case=case_of(one, a, b, Redactor(("x-api-key",), keyed_digest(b"salt"))),
     )
 
 

@@ -74,7 +74,8 @@ def test_imported_recording_gets_route_and_key_and_is_not_mirrored(tmp_path: Pat
     path.write_text("\n".join(map(json.dumps, targets)))
     again = tmp_path / "again"
     assert run("--config", config, "--directory", again, "import", path) == 0
-    result = [item for item in read(str(again), format_name=JOURNAL) if isinstance(item, RecordedExchange)]
+    found = read(str(again), format_name=JOURNAL, keys=load_keys(again, {}))
+    result = [item for item in found if isinstance(item, RecordedExchange)]
     assert [(item.route, item.key, item.skip) for item in result] == [
         ("score", "0xab", "imported"),
         ("batch", "0xcd", "imported"),

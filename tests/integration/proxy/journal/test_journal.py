@@ -9,20 +9,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+import zstandard
 
 from comparator.exchanges.model import Exchange, Response
 from proxy.cli.main import main
-from proxy.config.journal import JournalSettings, RedactionSettings, RetentionSettings
+from proxy.config.journal import JournalSettings, RetentionSettings
 from proxy.errors import JournalBusyError, JournalFormatError, JournalKeyError, SealedError
 from proxy.journal import retention
 from proxy.journal.driver import LossCause, UnreadCause
-from proxy.journal.format import SEGMENT_HEADER, decode_payload, exchange_of
+from proxy.journal.format import SEGMENT_HEADER
 from proxy.journal.keys import load_keys
-from proxy.journal.redaction import keys_of, unseal
+from proxy.journal.sealing import keys_of, records_of
 from proxy.journal.segment_reader import SegmentReader
 from proxy.journal.segment_writer import SegmentWriter
 from proxy.journal.segments import frames, next_frame, read_payload, repair, segments
@@ -71,13 +73,13 @@ def ids(directory: Path, name: str = "test") -> list[str]:
 
 
 def raw(directory: Path) -> bytes:
-    """Return all bytes on disk: the files, and their frames decompressed."""
-    data = b""
+    """Return all bytes on disk: the files, and their frames opened and decompressed."""
+    data, keys = b"", load_keys(directory, {})
     for path in [path for path in directory.rglob("*") if path.is_file()]:
         data += path.read_bytes()
         if path.suffix == ".seg":
-            payloads = [read_payload(path, offset, header) for offset, header in frames(path)]
-            data += b"".join(msgspec.msgpack.encode(decode_payload(payload)) for payload in payloads if payload)
+            for offset, header in frames(path):
+                data += msgspec.msgpack.encode(records_of(header, read_payload(path, offset, header) or b"", keys))
     return data
 
 
@@ -270,51 +272,64 @@ def secretive() -> Exchange:
 
 @pytest.mark.parametrize("mode", ["seal", "digest"])
 def test_no_secret_reaches_the_disk_in_clear(tmp_path: Path, mode: str) -> None:
-    with writing(tmp_path, redaction={"mode": mode, "json_paths": ["user.password"]}) as writer:
+    with writing(tmp_path, redaction={"mode": mode}) as writer:
         writer.append(secretive())
-    disk = raw(tmp_path)
-    assert b"api.example" in disk
-    assert [secret for secret in SECRETS if secret.encode() in disk or secret.split()[-1].encode() in disk] == []
+    disk = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    [path] = segments(tmp_path / "w0")
+    assert zstandard.FRAME_HEADER not in path.read_bytes()
+    assert [secret for secret in (*SECRETS, "api.example") if secret.encode() in disk] == []
 
 
-def test_ordering_key_equal_to_a_secret_is_redacted(tmp_path: Path) -> None:
-    with writing(tmp_path) as writer:
+def test_in_mode_digest_secrets_are_gone_from_the_sealed_frames_too(tmp_path: Path) -> None:
+    with writing(tmp_path, redaction={"mode": "digest"}) as writer:
+        writer.append(secretive())
         writer.append(exchange(key="key.secret-1", headers=(("X-API-Key", "key.SECRET-1"),)))
-    assert b"key.secret-1" not in raw(tmp_path)
+    opened = raw(tmp_path)
+    assert b"api.example" in opened
+    assert [secret for secret in SECRETS if secret.split()[-1].lower().encode() in opened.lower()] == []
 
 
-def test_sealed_secrets_need_the_right_key(tmp_path: Path) -> None:
-    with writing(tmp_path, redaction={"json_paths": ["user.password"]}) as writer:
+def test_sealed_frames_need_the_right_key(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer:
         writer.append(secretive())
     with reader_of(tmp_path) as reader:
         assert reader.take(1)[0].exchange == secretive()
-    with (
-        SegmentReader(tmp_path, "other", keys=keys_of(b"another key that is not it")) as reader,
-        pytest.raises(SealedError),
-    ):
-        reader.take(1)
-    with SegmentReader(tmp_path, "none") as reader:
-        assert "redacted:" in reader.take(1)[0].exchange.request.target
+    for name, keys in (("other", keys_of(b"another key that is not it")), ("none", None)):
+        with SegmentReader(tmp_path, name, keys=keys) as reader, pytest.raises(SealedError, match="SHADOW_JOURNAL_KEY"):
+            reader.take(1)
 
 
 def test_equal_secrets_have_equal_digests(tmp_path: Path) -> None:
-    with writing(tmp_path) as writer:
+    with writing(tmp_path, redaction={"mode": "digest"}) as writer:
         for value in ("a", "a", "b"):
             writer.append(exchange(headers=(("X-API-Key", value),)))
-    with SegmentReader(tmp_path, "test") as reader:
+    with reader_of(tmp_path) as reader:
         digests = [entry.exchange.request.headers[0][1] for entry in reader.take(3)]
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_sealed_box_is_bound_to_its_exchange(tmp_path: Path) -> None:
+def test_sealed_frame_is_bound_to_its_place(tmp_path: Path) -> None:
     with writing(tmp_path) as writer:
         writer.append(secretive())
     [path] = segments(tmp_path / "w0")
     [(offset, header)] = frames(path)
-    [record] = decode_payload(read_payload(path, offset, header) or b"")
-    with pytest.raises(SealedError):
-        unseal(msgspec.structs.replace(record, id="another"), load_keys(tmp_path, {}))
-    assert exchange_of(unseal(record, load_keys(tmp_path, {}))) == secretive()
+    payload, keys = read_payload(path, offset, header) or b"", load_keys(tmp_path, {})
+    assert len(records_of(header, payload, keys)) == 1
+    with pytest.raises(SealedError, match="changed"):
+        records_of(replace(header, first_sequence=2), payload, keys)
+
+
+def test_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    copy = tmp_path / "journal"
+    shutil.copytree(ROOT / "tests/data/journals/sealed-records", copy)
+    with reader_of(copy) as reader:
+        first, second = [entry.exchange for entry in reader.take(10)]
+    assert (first.id, second.id) == ("old-1", "old-2")
+    assert first.request.target == "/p?x=1&api_key=in-the-query"
+    assert first.request.headers[1] == ("X-API-Key", "very-secret-key")
+    assert first.request.body == b'{"user":{"password":"in-the-body"},"secret":"unnoticed"}'
+    assert isinstance(first.outcome, Response)
+    assert first.outcome.headers == (("Set-Cookie", "s=in-the-cookie"),)
 
 
 def test_key_file_is_private_and_stable(tmp_path: Path) -> None:
@@ -336,10 +351,6 @@ def test_key_from_the_environment_takes_precedence_and_a_short_one_is_refused(tm
         assert reader.take(1)[0].exchange == secretive()
     with pytest.raises(JournalKeyError):
         load_keys(tmp_path, {"SHADOW_JOURNAL_KEY": "short"})
-
-
-def test_default_redaction_covers_common_secrets() -> None:
-    assert {"x-api-key", "authorization", "cookie", "set-cookie"} <= set(RedactionSettings().headers)
 
 
 # Readers
@@ -496,18 +507,20 @@ def test_calibrate_is_refused_while_the_runner_reads(tmp_path: Path, capsys: pyt
     assert "the runner is up; stop it first" in capsys.readouterr().err
 
 
-def test_exchange_that_cannot_be_unsealed_is_noted_and_the_next_one_read(tmp_path: Path) -> None:
-    with writing(tmp_path, redaction={"json_paths": ["user.password"]}) as writer:
-        writer.append(secretive())
-        writer.append(exchange("plain", headers=()))
-    keys = keys_of(b"another key that is not it")
-    with SegmentReader(tmp_path, "other", keys=keys, skip_undecodable=True) as reader:
+def test_frame_that_cannot_be_opened_is_noted_and_the_next_one_read(tmp_path: Path) -> None:
+    write(tmp_path, 2)
+    sealed_with = (tmp_path / "key").read_bytes()
+    (tmp_path / "key").unlink()
+    write(tmp_path, 1, first=2)
+    with SegmentReader(tmp_path, "other", keys=load_keys(tmp_path, {}), skip_undecodable=True) as reader:
         entries = reader.take(10)
         (unread,) = reader.take_unread()
-        assert [entry.exchange.id for entry in entries] == ["plain"]
-        assert (unread.first, unread.last, unread.cause) == (1, 1, UnreadCause.UNDECODABLE)
-        assert (entries[0].writer, entries[0].number) == (unread.writer, 2)
+        assert [entry.exchange.id for entry in entries] == ["id-2"]
+        assert (unread.first, unread.last, unread.cause) == (1, 2, UnreadCause.UNDECODABLE)
+        assert (entries[0].writer, entries[0].number) == (unread.writer, 3)
         assert reader.take_unread() == []
+    (tmp_path / "key.0badc0de").write_bytes(sealed_with)
+    assert ids(tmp_path, "again") == ["id-0", "id-1", "id-2"]
 
 
 def test_dropped_exchanges_leave_a_gap_that_readers_report(tmp_path: Path) -> None:

@@ -51,14 +51,14 @@ def test_served_exchanges_are_read_in_order_with_their_secrets(tmp_path: Path) -
     assert (writer.counts.batches, writer.counts.queued) == (4, 0)
 
 
-def test_batches_sealed_with_a_removed_key_are_dropped_and_others_read(tmp_path: Path) -> None:
+def test_batches_of_a_removed_folder_are_sealed_with_the_key_of_the_new_one(tmp_path: Path) -> None:
     directory = tmp_path / "journal"
     with writing(directory) as writer:
         append(writer, ServedExchanges().exchanges(range(ENCODED_AT_ONCE + 8)))
         shutil.rmtree(directory)
     counts = writer.counts
-    assert (counts.dropped[LossCause.DISK_ERROR], counts.written, counts.queued) == (ENCODED_AT_ONCE, 8, 0)
-    assert read(directory) == [(str(number), "s3cret") for number in range(ENCODED_AT_ONCE, ENCODED_AT_ONCE + 8)]
+    assert (counts.dropped.total(), counts.written, counts.queued) == (0, ENCODED_AT_ONCE + 8, 0)
+    assert read(directory) == [(str(number), "s3cret") for number in range(ENCODED_AT_ONCE + 8)]
 
 
 def test_batches_are_written_to_a_recreated_folder_with_the_same_key(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from comparator.store.ended import EndedAs, EndedBatch, EndedExchanges, ended_to
 from comparator.store.store import Store
 from proxy.config.journal import JournalSettings
 from proxy.journal.driver import UnreadRange
+from proxy.journal.keys import load_keys
 from proxy.journal.reconciliation import WriterAccount
 from proxy.journal.segment_reader import SegmentReader, writer_states
 from proxy.journal.segment_writer import SegmentWriter
@@ -50,7 +51,7 @@ def write(directory: Path, count: int) -> None:
 
 async def run(directory: Path, store: Store, *, lose: Sequence[int] = ()) -> tuple[WriterAccount, ...]:
     """Read everything and save its outcomes, but for those of these numbers; return the accounts."""
-    with SegmentReader(directory, RUNNER, skip_undecodable=True) as reader:
+    with SegmentReader(directory, RUNNER, keys=load_keys(directory, {}), skip_undecodable=True) as reader:
 
         async def save(batch: Sequence[Outcome], unread: Sequence[UnreadRange]) -> None:
             ended = [

@@ -10,7 +10,7 @@ from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import Failed, FailureCause, Observation, Response, Role, Side
 from comparator.findings.cases import Case, case_of, dump, load, open_case
 from comparator.findings.clustering import Clusterer
-from comparator.findings.redaction import Redactor, digest_key
+from comparator.findings.redaction import Redactor, digest_key, keyed_digest
 from comparator.metrics import OTHER_ROUTE, ComparatorMetrics
 from comparator.stats.confidence import VerdictCounts
 from comparator.store.comparison_detail import detail_of, packed_detail, unpack, unpacked_detail
@@ -32,7 +32,7 @@ from tests.support.comparisons import (
 )
 
 REDACT = ("authorization", "x-api-key", "**.proofValue", "registry_stamp.secret", "address")
-REDACTOR = Redactor(REDACT, b"salt")
+REDACTOR = Redactor(REDACT, keyed_digest(b"salt"))
 BEFORE = {"id": 1, "address": "0xabc", "community_id": 1}
 
 
@@ -63,7 +63,7 @@ def test_redacted_values_do_not_occur_in_the_file(secret: str) -> None:
 
 def test_equal_values_stay_equal_and_different_ones_different() -> None:
     assert REDACTOR.value("a") == REDACTOR.value("a") != REDACTOR.value("b")
-    assert Redactor((), b"other").value("a") != REDACTOR.value("a")
+    assert Redactor((), keyed_digest(b"other")).value("a") != REDACTOR.value("a")
 
 
 def test_unredacted_values_keep_every_digit() -> None:

@@ -7,12 +7,12 @@ import pytest
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import Request, Response, Side
 from comparator.exchanges.redacted_text import without_tokens
-from comparator.findings.redaction import Redactor
+from comparator.findings.redaction import Redactor, keyed_digest
 from comparator.verdict import Comparison, Verdict, VerdictCause
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJkaWQiOiJ4In0.c2lnbmF0dXJl"
 DETACHED = "eyJhbGciOiJFZERTQSIsImI2NCI6ZmFsc2V9..c2lnbmF0dXJl"
-REDACTOR = Redactor(("x-key", "user.password", "stamp.proof"), b"salt", query=("api_key",))
+REDACTOR = Redactor(("x-key", "user.password", "stamp.proof"), keyed_digest(b"salt"))
 
 
 def request(target: str = "/", body: bytes = b"") -> Request:

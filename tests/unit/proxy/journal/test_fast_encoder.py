@@ -1,24 +1,17 @@
 """The memory of encoding templates is bounded for any lengths of values; long values are not encoded fast."""
 
 import gc
-import os
 from typing import Any
 
 import pytest
 
-from proxy.config.journal import RedactionSettings
 from proxy.http1.forwarding_headers import forwarding_block
 from proxy.http1.head_cache import CachedRequestParser, CachedResponseParser
 from proxy.journal.fast_encoder import FORMATS_MAX_BYTES, TEXT_MAX_BYTES, FastEncoder
-from proxy.journal.redaction import keys_of, rules_of
 from proxy.journal.served_exchange import ServedExchange
 from tests.support.served_exchanges import CLIENT
 
 FIELDS = "Host: a\r\n" + "".join([f"X-{number}: {'v' * 240}\r\n" for number in range(15)])
-
-
-def encoder() -> FastEncoder:
-    return FastEncoder(rules_of(RedactionSettings()), keys_of(b"k" * 32), random_bytes=os.urandom)
 
 
 def served(lengths: range) -> list[ServedExchange]:
@@ -47,7 +40,7 @@ def characters(root: object) -> int:
 
 
 def test_encoding_templates_are_bounded_in_bytes() -> None:
-    fast_encoder = encoder()
+    fast_encoder = FastEncoder()
     exchanges = served(range(1, 200))
     assert all(fast_encoder.encode(exchange) for exchange in exchanges)
     assert FORMATS_MAX_BYTES / 2 < characters(exchanges[-1].head.template.journal_encoding) < FORMATS_MAX_BYTES * 2
@@ -56,4 +49,4 @@ def test_encoding_templates_are_bounded_in_bytes() -> None:
 @pytest.mark.parametrize(("length", "encoded"), [(TEXT_MAX_BYTES, True), (TEXT_MAX_BYTES + 1, False)])
 def test_value_longer_than_255_bytes_is_not_encoded_fast(length: int, encoded: bool) -> None:
     [exchange] = served(range(length, length + 1))
-    assert (encoder().encode(exchange) is not None) is encoded
+    assert (FastEncoder().encode(exchange) is not None) is encoded

@@ -1,6 +1,5 @@
 """The write queue returns everything once and in order, whether encoded by the loop or not."""
 
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from proxy.config.journal import JournalSettings, RedactionSettings
+from proxy.config.journal import JournalSettings
 from proxy.journal.batch import EncodedBatch, QueueEntry
 from proxy.journal.fast_encoder import FastEncoder
 from proxy.journal.format import decode_payload
@@ -19,11 +18,10 @@ from proxy.journal.queue import (
     RECORD_OVERHEAD_BYTES,
     WriteQueue,
 )
-from proxy.journal.redaction import keys_of, rules_of
 from proxy.journal.served_exchange import ServedExchange
 from tests.support.served_exchanges import ServedExchanges
 
-ENCODER = FastEncoder(rules_of(RedactionSettings()), keys_of(b"k" * 32), random_bytes=os.urandom)
+ENCODER = FastEncoder()
 WAIT_S = 60
 """Limit of a hang."""
 
@@ -61,10 +59,10 @@ def numbers(*sizes: int) -> list[list[str]]:
 
 
 def with_one_not_encodable_fast(index: int, *, count: int) -> list[ServedExchange]:
-    """Return exchanges of which one cannot be encoded fast: its target has a query."""
+    """Return exchanges of which one cannot be encoded fast: a value is long."""
     serving = ServedExchanges()
     exchanges = serving.exchanges(range(count))
-    exchanges[index] = serving.exchange(str(index), target="/v2/stamps?x=1")
+    exchanges[index] = serving.exchange(str(index), secret="k" * 300)
     return exchanges
 
 
@@ -171,7 +169,7 @@ def of_each_kind(count: int) -> list[ServedExchange]:
     serving = ServedExchanges()
     kinds = [
         serving.exchange(""),
-        serving.exchange("", target="/v2/stamps?x=1"),
+        serving.exchange("", secret="k" * 300),
         serving.exchange("", body=b"x" * (LOOP_ENCODED_MAX_BYTES + 1)),
     ]
     exchanges: list[ServedExchange] = []

@@ -1,8 +1,9 @@
 """Digests of secrets in the journal."""
 
-from proxy.journal.redaction import digest, keys_of
+from proxy.journal.redaction import digest
+from proxy.journal.sealing import key_of
 
-KEYS = keys_of(b"k" * 32)
+KEYS = key_of(b"k" * 32)
 
 
 def test_digest_of_a_secret_is_stable() -> None:

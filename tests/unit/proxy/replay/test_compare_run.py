@@ -5,7 +5,7 @@ import random
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import Side
 from comparator.findings.clustering import Clusterer
-from comparator.findings.redaction import Redactor
+from comparator.findings.redaction import Redactor, keyed_digest
 from comparator.verdict import Comparison, Verdict, VerdictCause
 from proxy.replay.compare_run import ReplayVerdicts
 from proxy.replay.report import Verdicts
@@ -22,7 +22,7 @@ def mismatch(served: str, mirrored: str) -> Comparison:
 
 
 def judged(*comparisons: tuple[str, Comparison]) -> ReplayVerdicts:
-    made = ReplayVerdicts(Clusterer(), Redactor(("password",), b"salt"))
+    made = ReplayVerdicts(Clusterer(), Redactor(("password",), keyed_digest(b"salt")))
     for run_id, comparison in comparisons:
         made.add("score", run_id, comparison)
     return made

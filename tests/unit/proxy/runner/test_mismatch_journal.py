@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from comparator.exchanges.model import Exchange, Failed, FailureCause, Response
 from proxy.config.loader import load
 from proxy.config.settings import Settings
-from proxy.errors import JournalKeyError, SettingsError
+from proxy.errors import SettingsError
 from proxy.journal.driver import JournalEntry
 from proxy.journal.keys import load_keys
 from proxy.journal.registry import open_writer
@@ -110,12 +110,16 @@ def test_exchange_without_a_response_has_the_status_that_the_client_got() -> Non
     assert (candidate.status, candidate.response_bytes) == (502, 0)
 
 
-def test_mismatch_journal_of_another_key_is_not_written(tmp_path: Path) -> None:
+def test_mismatch_journal_of_another_key_gets_the_journals_and_keeps_its_own(tmp_path: Path) -> None:
     made = settings(tmp_path)
-    journaled(made, exchange("a"))
-    load_keys(tmp_path / "mismatches", {}, create=True)
-    with pytest.raises(JournalKeyError, match="another key"), recording(made):
-        pass
+    before = load_keys(tmp_path / "mismatches", {}, create=True).active.id
+    entries = journaled(made, exchange("a"))
+    with recording(made) as (record, _):
+        record(entries[0])
+    keys = load_keys(tmp_path / "mismatches", {})
+    assert keys.active.id == load_keys(Path(made.journal.directory), {}).active.id
+    assert [key.id for key in keys.older] == [before]
+    assert [one.id for one in recorded(made)] == ["a"]
 
 
 def test_proxy_journals_such_a_route_in_full(tmp_path: Path) -> None:

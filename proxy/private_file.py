@@ -1,0 +1,77 @@
+"""Files that only their owner may read: the one way in which what holds traffic is written.
+
+Exports, cases, reports, offsets and keys are created with mode 0600 whatever the umask is, and a file that exists with a wider mode is
+narrowed before anything is written to it.
+"""
+
+import os
+from pathlib import Path
+from typing import BinaryIO, cast
+
+MODE = 0o600
+
+
+def open_private(path: Path, mode: str = "wb") -> BinaryIO:
+    """Open a file for writing bytes, readable by its owner only.
+
+    Args:
+        path: of the file; a pipe or a device keeps its mode.
+        mode: `wb` replaces the content, `ab` appends.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if mode == "ab" else 0)
+    descriptor = os.open(path, flags, MODE)
+    try:
+        if path.is_file():
+            if os.fstat(descriptor).st_mode & 0o077:
+                os.fchmod(descriptor, MODE)
+            if mode != "ab":
+                os.ftruncate(descriptor, 0)
+        return cast("BinaryIO", os.fdopen(descriptor, mode))
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner may read.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with open_private(path) as file:
+        file.write(data)
+
+
+def replace_private_file(path: Path, data: bytes) -> None:
+    """Replace a file atomically and durably: a crash leaves the old or the new content, and only its owner may read it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with open_private(temporary) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
