@@ -120,6 +120,12 @@ def _journal() -> Sequence[Panel]:
             unit="reqps",
         ),
         timeseries(
+            "Exchanges lost, by route",
+            Query(sum_by(rate(metrics.ROUTE_DROPPED.select()), "route"), "{{route}}"),
+            unit="reqps",
+            description="What the gate on coverage counts as not compared.",
+        ),
+        timeseries(
             "Bytes truncated at start",
             Query(metrics.JOURNAL_TORN_BYTES.select(), "{{instance}}"),
             unit="bytes",

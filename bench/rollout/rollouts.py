@@ -104,9 +104,9 @@ class Streaks:
 
     def look(self, bad: dict[GateName, Flags], evidence: FastEvidence) -> None:
         """Count a look."""
-        trials, blocks = evidence.step[:, ROUTES, INDEX["pairs"]], evidence.blocks
+        trials, blocks = evidence.of_step("pairs"), evidence.blocks
         for name, is_bad in bad.items():
-            grown = blocks if name is GateName.LATENCY else trials
+            grown = blocks if name in {GateName.LATENCY, GateName.SLOW_SPELLS} else trials
             more = is_bad & ((self.length[name] == 0) | (grown > self.amount[name]))
             self.length[name] = np.where(is_bad, self.length[name] + more, 0)
             self.amount[name] = np.where(more, grown, self.amount[name])
@@ -157,6 +157,7 @@ class Rollouts:
         """The position of each run in `ended`."""
         self.under_way = np.ones(runs, bool)
         self.ended = Ended.of(runs)
+        self.longer = {name: np.zeros(runs, bool) for name in TESTED}
         self.now_s = 0.0
 
     def run(self, hours_max: float) -> Ended:
@@ -188,10 +189,17 @@ class Rollouts:
         self.blocks.add(tick.requests.sum(axis=1), tick.candidate_mirrored.sum(axis=1), tick.slow, begin_s, tick_s)
         self.blocks.close(self.world, self.evidence, share, self.gates)
         self.harmed += tick.harmed
-        bad = self.fast.bad(self.evidence, percent, longer=self.now_s % RECENT_S[0] == 0)
+        bad = self._bad(percent)
         self.streaks.look(bad, self.evidence)
         self._roll_back(bad)
         self._promote(bad)
+
+    def _bad(self, percent: Floats) -> dict[GateName, Flags]:
+        """Judge; between two multiples of the shortest window the longer ones keep what was found last, as evidence goes on the same way."""
+        if self.now_s % RECENT_S[0] == 0:
+            self.longer = self.fast.bad(self.evidence, percent, self.now_s, lengths=RECENT_S[1:])
+        bad = self.fast.bad(self.evidence, percent, self.now_s, lengths=RECENT_S[:1])
+        return {name: bad[name] | self.longer[name] for name in TESTED}
 
     def _roll_back(self, bad: dict[GateName, Flags]) -> None:
         for name in most_specific(bad):
@@ -209,13 +217,14 @@ class Rollouts:
         self.under_way = self.under_way & ~of
 
     def _promote(self, bad: dict[GateName, Flags]) -> None:
-        seen, gates = self.evidence.step[:, :ROUTES, INDEX["pairs"]], self.gates
+        pairs, gates = INDEX["pairs"], self.gates
+        seen = self.evidence.total[pairs, :, :ROUTES] - self.evidence.entered[pairs, :, :ROUTES]
         ready = self.under_way & (self.now_s - self.evidence.entered_s >= self.time_min[self.step])
-        ready &= self.evidence.step[:, ROUTES, INDEX["judged"]] >= gates.comparisons_min
+        ready &= self.evidence.of_step("judged") >= gates.comparisons_min
         ready &= ~np.logical_or.reduce(list(bad.values()))
         ready &= (seen >= gates.route_comparisons_min).all(axis=1)
-        ready &= _overlap_is_low(self.overlapped, seen.astype(float), gates)
-        ready &= self.fast.latency_is_good(self.evidence)
+        ready &= _overlap_is_low(self.overlapped, seen, gates)
+        ready &= self.fast.latency_is_good(self.evidence) & self.fast.errors_are_good(self.evidence)
         moved = np.array([bool(one) and self.fast.rates_are_good(self.evidence, run) for run, one in enumerate(ready)])
         if not moved.any():
             return
@@ -223,6 +232,8 @@ class Rollouts:
         self.evidence.restart(moved, self.now_s)
         self.blocks.restart(moved)
         self.streaks.restart(moved)
+        for one in self.longer.values():
+            one[moved] = False
         self.overlapped[moved] = 0.0
         last = len(self.percents) - 1
         self.ended.hours_to_last_step[self.at[moved & (self.step == last - 1)]] = self.now_s / 3600
@@ -233,6 +244,7 @@ class Rollouts:
         self.world.keep(of)
         for part in (self.evidence, self.blocks, self.streaks):
             part.keep(of)
+        self.longer = {name: one[of] for name, one in self.longer.items()}
         self.step, self.harmed, self.overlapped, self.at = (
             self.step[of],
             self.harmed[of],

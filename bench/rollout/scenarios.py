@@ -25,6 +25,7 @@ GOOD: Final = (
     Scenario("x0.85, skewed keys with own latency", slower=0.85, keys=10_000),
     Scenario("as fast, slow spells of 30 s, 2 % of the time", spells=0.02),
     Scenario("as fast, slow spells of 60 s, 5 % of the time", spells=0.05, spell_s=60.0),
+    Scenario("as fast, slow spells of 5 min, 5 % of the time", spells=0.05, spell_s=300.0),
     Scenario("as fast, legacy fails 0.2 % alone", legacy_errors=0.002),
     Scenario("as fast, rows differ by chance, 3e-6", row_noise=3e-6),
     Scenario("as fast, all of it at once", **HARSH),
@@ -47,6 +48,11 @@ BAD: Final = (
     Scenario("p95 x1.2", good=False, slower=1.2),
     Scenario("p95 x1.2, all noise at once", good=False, slower=1.2, **HARSH),
     Scenario("p95 x1.1", good=False, slower=1.1),
+    Scenario("three times as slow in spells of 60 s, 10 % of the time", good=False, candidate_spells=0.1, spell_s=60.0),
+    Scenario("three times as slow in spells of 60 s, 20 % of the time", good=False, candidate_spells=0.2, spell_s=60.0),
+    Scenario(
+        "three times as slow in spells of 10 min, 30 % of the time", good=False, candidate_spells=0.3, spell_s=600.0
+    ),
     Scenario("wrong 0.5 % at night only", good=False, wrong=0.005, hours=(22, 6), daily=0.6),
     Scenario("wrong 0.5 % from the 20th hour on", good=False, wrong=0.005, from_hour=20.0),
     Scenario("wrong 0.2 % from the 20th hour on", good=False, wrong=0.002, from_hour=20.0),

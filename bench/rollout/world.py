@@ -35,6 +35,7 @@ class Scenario:
         transient_noise: mirrored runs of either side that differ and do not reproduce.
         keys, zipf, key_sigma: number of keys, skew of their traffic, spread of the logarithm of their latency; 0 keys: all alike.
         spells, spell_s: share of the time that each side is three times as slow by itself, and the length of such a spell.
+        candidate_spells: a defect: the share of the time that the candidate is three times as slow on top of that.
         daily: traffic swings by this share between day and night.
         bursts: share of the minutes with five times the traffic.
         overlapped: share of the exchanges that overlap another one of their key; five times as many in a burst.
@@ -60,6 +61,7 @@ class Scenario:
     key_sigma: float = 0.5
     spells: float = 0.0
     spell_s: float = 30.0
+    candidate_spells: float = 0.0
     daily: float = 0.0
     bursts: float = 0.0
     overlapped: float = 0.002
@@ -170,7 +172,7 @@ class World:
         )
         few = min(law.group, 2.0)
         harmful = wrong + rows + errors + random_wrong + random_errors
-        late = law.slower - 1 if law.slower > 1 and not law.good else 0.0
+        late = (law.slower - 1 if law.slower > 1 and not law.good else 0.0) + law.candidate_spells
         harmed = mean * where.sum() * min(1.0, harmful + late) + overlapped.sum(axis=1) * law.wrong_overlapped
         return Tick(
             requests,
@@ -230,12 +232,13 @@ class World:
 
     def _slow_shares(self, tick_s: int) -> Floats:
         law = self.scenario
-        if not law.spells:
+        shares = np.array((law.spells + law.candidate_spells, law.spells))
+        if not shares.any():
             return np.zeros((self.runs, 2))
         # Spells begin at random and last `spell_s`; one that is not over at the end of the tick goes on in the next one.
         left = np.maximum(0.0, self._slow_until)
         slow = np.minimum(left, tick_s)
-        begun = self.random.poisson(law.spells / law.spell_s * tick_s, size=(self.runs, 2))
+        begun = self.random.poisson(shares / law.spell_s * tick_s, size=(self.runs, 2))
         at = self.random.random((self.runs, 2)) * tick_s
         inside = np.where(begun > 0, np.minimum(law.spell_s * begun, tick_s - at), 0.0)
         rest = np.where(begun > 0, np.maximum(0.0, law.spell_s * begun - (tick_s - at)), 0.0)

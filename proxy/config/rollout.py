@@ -79,6 +79,8 @@ class GateSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Limit of the candidate's quantile over the legacy's, on the same requests."""
     latency_across_roles_max: Positive = 2.0
     """The limit where one side only served and the other only mirrored: at 0 % and at 100 %. It closes the gate and never rolls back."""
+    latency_spells_share_max: Share = 0.05
+    """Limit of the share of the time in which the candidate alone is slow (1.3 times its limit), less that of the legacy alone."""
     latency_durations_min: PositiveCount = 40
     """Durations of each side and role in one block of minutes."""
     rss_max_bytes: Count = 512 * 1024**2

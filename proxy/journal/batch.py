@@ -1,6 +1,7 @@
 """Encodes exchanges to the payload of one frame: fast, as they were served, or one by one with errors caught for each."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,12 +27,14 @@ class EncodedBatch:
         count: number of exchanges.
         last_ended_ns: when the last of them ended, Unix nanoseconds.
         size: bytes that they counted for in the queue.
+        routes: their routes, for the count of what is lost.
     """
 
     payload: bytes
     count: int
     last_ended_ns: int
     size: int
+    routes: tuple[str, ...]
 
 
 def encode_served(
@@ -49,12 +52,13 @@ def encode_served(
     except (ValueError, TypeError):
         # encode_entries will find out which of them it is.
         return None
-    return EncodedBatch(payload, len(records), records[-1].ended_ns, size)
+    routes = tuple([exchange.route_name for exchange in exchanges])
+    return EncodedBatch(payload, len(records), records[-1].ended_ns, size, routes)
 
 
 def encode_entries(
     entries: Sequence[QueueEntry], redactor: JournalRedactor | None, *, compressor: zstandard.ZstdCompressor
-) -> tuple[EncodedBatch | None, int]:
+) -> tuple[EncodedBatch | None, Counter[str]]:
     """Encode exchanges, leaving out those that cannot be encoded.
 
     Args:
@@ -63,7 +67,7 @@ def encode_entries(
         compressor: of this thread.
 
     Returns:
-        The batch, None when nothing is left; and how many exchanges were left out.
+        The batch, None when nothing is left; and the number of exchanges that were left out, by route.
     """
     records = [record for entry in entries if (record := _record(entry, redactor)) is not None]
     try:
@@ -71,8 +75,14 @@ def encode_entries(
     except (ValueError, TypeError):
         records = [record for record in records if _is_encodable(record, compressor)]
         payload = encode_payload(records, compressor=compressor)
-    failed = len(entries) - len(records)
-    return (EncodedBatch(payload, len(records), records[-1].ended_ns, 0) if records else None), failed
+    routes = tuple([record.route for record in records])
+    failed = Counter(map(route_of, entries)) - Counter(routes)
+    return (EncodedBatch(payload, len(records), records[-1].ended_ns, 0, routes) if records else None), failed
+
+
+def route_of(entry: QueueEntry) -> str:
+    """Return the name of the route of an exchange."""
+    return entry.route_name if isinstance(entry, ServedExchange) else entry.route
 
 
 def frame_compressor(level: int) -> zstandard.ZstdCompressor:

@@ -37,6 +37,7 @@ class WriterCounts:
         unread_deleted: exchanges that retention deleted before every reader had committed them.
         torn_bytes: bytes of a half-written batch that were discarded at start, after a crash.
         dropped: exchanges that were not stored, by cause.
+        dropped_of: the same by route and cause, of those whose route is known.
     """
 
     offered: int = 0
@@ -46,6 +47,7 @@ class WriterCounts:
     unread_deleted: int = 0
     torn_bytes: int = 0
     dropped: Counter[LossCause] = field(default_factory=Counter[LossCause])
+    dropped_of: Counter[tuple[str, LossCause]] = field(default_factory=Counter[tuple[str, LossCause]])
 
     @property
     def queued(self) -> int:
@@ -55,6 +57,14 @@ class WriterCounts:
     def losses(self) -> dict[LossCause, int]:
         """Return dropped exchanges by cause, with 0 for causes that did not occur."""
         return {cause: self.dropped[cause] for cause in LossCause}
+
+    def losses_by_route(self) -> dict[str, int]:
+        """Return dropped exchanges by route, of routes that have some."""
+        by_route: dict[str, int] = {}
+        # Both threads add to it, and copying is one step.
+        for (route, _), count in self.dropped_of.copy().items():
+            by_route[route] = by_route.get(route, 0) + count
+        return by_route
 
 
 class JournalWriter(Protocol):

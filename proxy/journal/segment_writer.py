@@ -11,7 +11,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from comparator.exchanges.model import Exchange
 from proxy.config.journal import Durability, JournalSettings, RedactionMode
 from proxy.errors import JournalFormatError, JournalKeyError
 from proxy.journal import retention
-from proxy.journal.batch import EncodedBatch, QueueEntry, encode_entries, frame_compressor
+from proxy.journal.batch import EncodedBatch, QueueEntry, encode_entries, frame_compressor, route_of
 from proxy.journal.driver import LossCause, WriterCounts
 from proxy.journal.fast_encoder import FastEncoder
 from proxy.journal.format import Record, encode_frame, record_of, segment_header
@@ -57,8 +58,8 @@ class SegmentWriter:
     """Write segments to `<directory>/<name>/`, where the name is the first of w0, w1, ... that no live process holds.
 
     `start` begins the thread, which repairs what a crash left behind; `close` writes what is queued. The `append` methods are for
-    one thread. `counts` is written by both threads and read by any: each field has one writing thread, except `dropped`, of which
-    each cause has one.
+    one thread. `counts` is written by both threads and read by any: each field has one writing thread, except what was dropped, of
+    which each cause has one.
 
     Args:
         settings: the journal's.
@@ -139,7 +140,7 @@ class SegmentWriter:
     def append_record(self, record: Record) -> bool:
         """Queue an exchange in its stored form; return False when it was dropped."""
         body_bytes = len(record.request_body) + len(record.response_body)
-        if not self._admit(body_bytes):
+        if not self._admit(body_bytes, record.route):
             return False
         self._queue.add(record, body_bytes)
         if not self._wake.is_set():
@@ -149,7 +150,7 @@ class SegmentWriter:
     def append_served(self, exchange: ServedExchange) -> bool:
         """Queue an exchange that was just served; return False when it was dropped."""
         body_bytes = exchange.request_body.size + exchange.response_body.size
-        if not self._admit(body_bytes):
+        if not self._admit(body_bytes, exchange.route_name):
             return False
         encoder = self._encoder
         if encoder is None:
@@ -159,16 +160,18 @@ class SegmentWriter:
             self._wake.set()
         return True
 
-    def _admit(self, body_bytes: int) -> bool:
+    def _admit(self, body_bytes: int, route: str) -> bool:
         """Count one more exchange, and its loss when it is not admitted."""
         counts = self.counts
         counts.offered += 1
         self._mark.count[0] = self._mark_base + counts.offered
         if not self._queue.has_room(body_bytes):
             counts.dropped[LossCause.QUEUE_FULL] += 1
+            counts.dropped_of[route, LossCause.QUEUE_FULL] += 1
             return False
         if self._closed:
             counts.dropped[LossCause.CLOSED] += 1
+            counts.dropped_of[route, LossCause.CLOSED] += 1
             return False
         return True
 
@@ -298,7 +301,8 @@ class SegmentWriter:
                 logger.exception("journal_writer_failed")
                 dropped = self.counts.dropped
                 accounted = self.counts.written + sum([dropped[cause] for cause in COUNTED_BY_THREAD])
-                self._drop(LossCause.DISK_ERROR, self._queue.taken - accounted)
+                # Of which routes they are is not known.
+                self._drop(LossCause.DISK_ERROR, Counter({"": self._queue.taken - accounted}))
                 self._failed_until = time.monotonic() + RETRY_S
             self._at_disk_since = 0.0
             if self._closing.is_set() and not self._queue:
@@ -306,15 +310,14 @@ class SegmentWriter:
 
     def _write_batch(self) -> None:
         taken = self._queue.take()
-        count = sum([item.count if isinstance(item, EncodedBatch) else 1 for item in taken])
         if time.monotonic() < self._failed_until:
-            self._drop(self._failure, count)
+            self._drop(self._failure, _routes_of(taken))
             return
         try:
             self._ensure_segment()
         except (OSError, JournalKeyError) as error:
             self._fail(error)
-            self._drop(self._failure, count)
+            self._drop(self._failure, _routes_of(taken))
             return
         frames: list[bytes] = []
         batches = self._batches(taken)
@@ -329,7 +332,7 @@ class SegmentWriter:
             self._write(b"".join(frames))
         except OSError as error:
             self._fail(error)
-            self._drop(self._failure, sequence - self._sequence)
+            self._drop(self._failure, _routes_of(batches))
             return
         self.counts.written += sequence - self._sequence
         self.counts.written_bytes += sum(map(len, frames))
@@ -441,10 +444,14 @@ class SegmentWriter:
             return
         self.counts.unread_deleted += pruned.unread
 
-    def _drop(self, cause: LossCause, count: int) -> None:
-        """Count exchanges that were taken from the queue and are lost; their sequences stay a gap."""
+    def _drop(self, cause: LossCause, routes: Counter[str]) -> None:
+        """Count exchanges that were taken from the queue and are lost, by route ("" for unknown); their sequences stay a gap."""
+        count = routes.total()
         if count:
             self.counts.dropped[cause] += count
+            for route, number in routes.items():
+                if route:
+                    self.counts.dropped_of[route, cause] += number
             self._leave_out(count)
 
     def _number_refused(self) -> None:
@@ -458,6 +465,14 @@ class SegmentWriter:
         self._numbered += count
         if self._opened:
             self._sequence += count
+
+
+def _routes_of(taken: Iterable[EncodedBatch | QueueEntry]) -> Counter[str]:
+    """Count what was taken from the queue by route."""
+    routes: Counter[str] = Counter()
+    for item in taken:
+        routes.update(item.routes if isinstance(item, EncodedBatch) else (route_of(item),))
+    return routes
 
 
 def _lock(folder: Path) -> int | None:

@@ -29,6 +29,7 @@ SERVED: Final = "shadow_served_total"
 JOURNAL_WRITTEN: Final = "shadow_journal_written_total"
 JOURNAL_QUEUED: Final = "shadow_journal_queued"
 JOURNAL_DROPPED: Final = "shadow_journal_dropped_total"
+ROUTE_DROPPED: Final = "shadow_route_dropped_total"
 REQUEST_DURATION: Final = "shadow_request_duration_seconds"
 COMPARED: Final = "shadow_compared_total"
 SKIPPED: Final = "shadow_skipped_total"
@@ -292,11 +293,18 @@ def totals_of(proxies: ScrapedPages, runners: ScrapedPages) -> AccountingTotals 
     )
 
 
-def drops_of(proxies: ScrapedPages) -> Mapping[str, int] | None:
-    """Return the exchanges that each proxy has served and dropped since it started, by URL; None when a page is missing."""
+def drops_of(proxies: ScrapedPages) -> Mapping[str, Mapping[str, int]] | None:
+    """Return the exchanges that each proxy has served and dropped since it started, by URL and route; None when a page is missing.
+
+    Those whose route is not known are at "".
+    """
     if proxies.unavailable or not proxies.read:
         return None
-    return {url: int(total(samples, JOURNAL_DROPPED)) for url, samples in zip(proxies.urls, proxies.read, strict=True)}
+    drops: dict[str, Mapping[str, int]] = {}
+    for url, samples in zip(proxies.urls, proxies.read, strict=True):
+        by_route = by_label(samples, ROUTE_DROPPED, "route")
+        drops[url] = {**by_route, "": max(0, int(total(samples, JOURNAL_DROPPED)) - sum(by_route.values()))}
+    return drops
 
 
 def rss_of(candidates: ScrapedPages) -> int | None:

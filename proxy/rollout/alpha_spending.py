@@ -6,8 +6,8 @@ Every test that may roll back gets a share, and the shares of all tests that a r
     groups   evenly
     steps    evenly, the last one included
     gates    evenly among those that compute intervals and may roll back
-    windows  one half for the whole step; one eighth for each of RECENT_S, spent at a constant rate: a test that begins every
-             5 minutes gets 5 minutes' share of HORIZON_S
+    windows  one half for the whole step; one eighth for the windows of each length in RECENT_S, spent at a constant rate: the test of
+             one that begins every 5 minutes gets 5 minutes' share of HORIZON_S
     routes   one half for all routes together, the other half evenly among the routes
 
 For example with alpha 0.01, one group, 8 steps, 6 gates and 13 routes the mismatch gate has 0.01 / 2 / 8 / 6 / 2 / 2 = 0.000026 for all
@@ -21,8 +21,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-RECENT_S: Final = (300, 1_800, 10_800, 43_200)
-"""Lengths of the windows of fresh evidence, in seconds."""
+RECENT_S: Final = (300, 1_200, 4_800, 19_200)
+"""Times between the begins of two windows of fresh evidence, in seconds."""
+WINDOWS_AT_ONCE: Final = 4
+"""Windows of each length that are judged at the same time: each lasts so many times its length."""
 HORIZON_S: Final = 30 * 86_400
 """Time at one step over which each of these windows spends its share."""
 
@@ -43,7 +45,7 @@ class StepAlpha:
         """Return the share of one test of one gate.
 
         Args:
-            length_s: length of the window, one of RECENT_S; None for the whole step.
+            length_s: time between two windows of this kind, one of RECENT_S; None for the whole step.
             routes: number of routes that the gate judges one by one, 0 or 1 for none.
             is_route: the test is about one of these routes, and not about all together.
         """
@@ -54,12 +56,19 @@ class StepAlpha:
 
 
 def window_begins(now_s: float) -> Sequence[tuple[int, float]]:
-    """Return length and begin of each window of fresh evidence at a time.
+    """Return the member of RECENT_S and the begin of each window of fresh evidence at a time, the shortest windows first.
 
-    A window begins on a multiple of its length and is judged for twice that time. So the tests are few, each is valid at every moment of
-    its life, and there always is one that covers the last `length` seconds. At 10:07 the 5-minute window began at 10:00:
+    A window begins on a multiple of its length and is judged for WINDOWS_AT_ONCE times that, so the tests are few, and each is valid at
+    every moment of its life. After a change there soon is a window that has only seen what came after it. At 10:17:
 
-        10:00 |--------- one test ---------| 10:10
-                  10:05 |--------- the next ---------| 10:15
+        10:00 |-------------- one test --------------| 10:20
+            10:05 |-------------- another --------------| 10:25
+                10:10 |-------------- another --------------| 10:30
+                    10:15 |-------------- another --------------| 10:35
     """
-    return [(length_s, (now_s // length_s - 1) * length_s) for length_s in RECENT_S]
+    return [
+        (length_s, begin_s)
+        for length_s in RECENT_S
+        for age in range(WINDOWS_AT_ONCE)
+        if (begin_s := (now_s // length_s - age) * length_s) < now_s
+    ]

@@ -53,7 +53,8 @@ class RouteEvidence:
         legacy_transient: of those, the ones whose difference was gone when the legacy ran again.
         overlapped: exchanges that were not compared because another request of the same key ran at the same time.
         excluded: exchanges that were not compared because the configuration says so: policies and rate limits.
-        lost: exchanges that were not compared for any other reason: failed, dropped by a proxy, overload, and so on.
+        lost: exchanges that were not compared for any other reason: failed, overload, and so on.
+        dropped: exchanges that a proxy served and dropped before they were in the journal.
     """
 
     counts: VerdictCounts = field(default_factory=VerdictCounts)
@@ -73,11 +74,17 @@ class RouteEvidence:
     overlapped: int = 0
     excluded: int = 0
     lost: int = 0
+    dropped: int = 0
 
     @property
     def called(self) -> int:
         """Exchanges of which something is known, compared or not."""
-        return self.counts.compared + self.overlapped + self.excluded + self.lost
+        return self.counts.compared + self.overlapped + self.excluded + self.unseen
+
+    @property
+    def unseen(self) -> int:
+        """Exchanges that should have been compared and were not."""
+        return self.lost + self.dropped
 
     def __add__(self, other: "RouteEvidence") -> "RouteEvidence":
         # Spelled out, as this runs for every route of every window.
@@ -99,6 +106,7 @@ class RouteEvidence:
             self.overlapped + other.overlapped,
             self.excluded + other.excluded,
             self.lost + other.lost,
+            self.dropped + other.dropped,
         )
 
 
@@ -119,6 +127,15 @@ class WindowEvidence:
     def overall(self) -> RouteEvidence:
         """The evidence of all routes together."""
         return replace(sum(self.routes.values(), RouteEvidence()), **self.hits_overall)
+
+
+@dataclass(frozen=True, slots=True)
+class RecentWindow:
+    """A window of fresh evidence: its kind (a member of proxy.rollout.alpha_spending.RECENT_S), its begin as Unix time, and the evidence."""
+
+    length_s: int
+    begin_s: float
+    evidence: WindowEvidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +182,14 @@ class Evidence:
     Attributes:
         seconds: time at this step.
         step: the whole step.
-        recent: windows of fresh evidence by their length in seconds (proxy.rollout.alpha_spending.RECENT_S), each with its begin as
-            Unix time; one that began before the step is missing.
+        recent: windows of fresh evidence, the shortest first; those that began before the step are missing.
         quiet_routes: routes that may stay without calls.
         blocks: latency of this step, oldest first.
         quantile_us: the judged quantile of the durations at this step in microseconds, by `side_role`.
         measures_memory: `sources.candidates` names pages to read the memory from.
         rss_bytes: the largest resident memory of a candidate process; None when it was not measured.
-        dropped: exchanges that the proxies served and dropped at this step; None when it was not measured.
+        dropped: exchanges that the proxies served and dropped at this step, on these routes or on unknown ones; None when it was not
+            measured.
         accounting: the accounting of all processes; None when it was not measured.
         suspects: findings seen at this step, new ones first, then the most frequent.
         unavailable: the sources that did not answer, each with the reason.
@@ -180,7 +197,7 @@ class Evidence:
 
     seconds: float = 0.0
     step: WindowEvidence = field(default_factory=WindowEvidence)
-    recent: Mapping[int, tuple[float, WindowEvidence]] = field(default_factory=dict[int, tuple[float, WindowEvidence]])
+    recent: tuple[RecentWindow, ...] = ()
     quiet_routes: frozenset[str] = frozenset()
     blocks: tuple[LatencyBlock, ...] = ()
     quantile_us: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -204,8 +221,8 @@ class Evidence:
     def windows(self) -> Iterable[tuple[int | None, float, WindowEvidence]]:
         """Yield length, begin and evidence of every window; None and minus infinity for the whole step, which is first."""
         yield None, float("-inf"), self.step
-        for length_s, (begin_s, window) in sorted(self.recent.items()):
-            yield length_s, begin_s, window
+        for window in self.recent:
+            yield window.length_s, window.begin_s, window.evidence
 
     def snapshot(self) -> dict[str, object]:
         """Return the figures that the audit log keeps with a decision, as JSON values."""

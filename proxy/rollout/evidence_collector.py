@@ -19,7 +19,7 @@ from proxy.config.settings import Settings
 from proxy.rollout import evidence_sql
 from proxy.rollout.accounting import MetricsPages, drops_of, rss_of, scrape_all, totals_of
 from proxy.rollout.alpha_spending import window_begins
-from proxy.rollout.evidence import AccountingTotals, Evidence, RouteEvidence, WindowEvidence
+from proxy.rollout.evidence import AccountingTotals, Evidence, RecentWindow, RouteEvidence, WindowEvidence
 from proxy.rollout.evidence_sql import StepScope
 from proxy.rollout.group_state import ALL, GroupState
 from proxy.rollout.latency_blocks import LatencyBlock, LatencyComparison, blocks_of
@@ -87,7 +87,11 @@ async def collect_evidence(sources: EvidenceSources, state: GroupState, *, now: 
 
 
 async def _read_store(
-    sources: EvidenceSources, state: GroupState, scope: StepScope, drops: Mapping[str, int] | None, now: dt.datetime
+    sources: EvidenceSources,
+    state: GroupState,
+    scope: StepScope,
+    drops: Mapping[str, Mapping[str, int]] | None,
+    now: dt.datetime,
 ) -> Evidence:
     empty = Evidence(step=WindowEvidence({route: RouteEvidence() for route in scope.routes}))
     if not sources.store_dsn:
@@ -108,24 +112,25 @@ async def _query(
     rollout: RolloutSettings,
     state: GroupState,
     scope: StepScope,
-    drops: Mapping[str, int] | None,
+    drops: Mapping[str, Mapping[str, int]] | None,
     now: dt.datetime,
 ) -> Evidence:
     gates = rollout.gates
     if drops is not None:
         await evidence_sql.count_drops(conn, drops, now)
-    recent: dict[int, tuple[float, WindowEvidence]] = {}
-    for length_s, begin_s in window_begins(now.timestamp()):
-        begin = dt.datetime.fromtimestamp(begin_s, dt.UTC)
-        if begin >= scope.since:
-            part = scope.from_minute(begin)
-            recent[length_s] = begin_s, await evidence_sql.window(conn, part, points_tables=gates.points_tables)
+    fresh = [
+        (length_s, begin_s)
+        for length_s, begin_s in window_begins(now.timestamp())
+        if begin_s >= scope.since.timestamp()
+    ]
+    begins = [scope.since, *(dt.datetime.fromtimestamp(begin_s, dt.UTC) for _, begin_s in fresh)]
+    step, *recent = await evidence_sql.windows(conn, scope, begins, points_tables=gates.points_tables)
     return Evidence(
-        step=await evidence_sql.window(conn, scope, points_tables=gates.points_tables),
-        recent=recent,
+        step=step,
+        recent=tuple(RecentWindow(*kind, window) for kind, window in zip(fresh, recent, strict=True)),
         blocks=await _blocks(conn, scope, gates, step_of(rollout, state), now),
         quantile_us=await _quantiles(conn, scope.from_minute(now - SHOWN), gates.latency_quantile),
-        dropped=None if drops is None else await evidence_sql.dropped(conn, scope.since),
+        dropped=None if drops is None else await evidence_sql.dropped(conn, scope.since, scope.routes),
         suspects=await evidence_sql.suspects(conn, since=scope.since, names=scope.routes),
     )
 
@@ -158,7 +163,7 @@ class PageFigures:
 
     rss_bytes: int | None
     accounting: AccountingTotals | None
-    drops: Mapping[str, int] | None
+    drops: Mapping[str, Mapping[str, int]] | None
     unavailable: tuple[str, ...]
 
 

@@ -8,7 +8,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from comparator.exchanges.model import EffectsOutcome, Role, Side
 from comparator.postgres import Connection
@@ -40,37 +40,51 @@ class StepScope:
         return StepScope(self.stage, max(self.since, begin), self.routes)
 
 
+# Each window is a number and its begin: $2 has the begins, in the order of the numbers from 1 on.
 SELECT_COUNTS = """
 SELECT
-    route, served_by,
+    number, route, served_by,
     sum(match)::bigint, sum(known)::bigint, sum(mismatch)::bigint, sum(transient)::bigint, sum(failed)::bigint,
     sum(pairs)::bigint, sum(judged)::bigint, sum(effects_compared)::bigint
-FROM shadow.step_count WHERE stage = $1 AND minute >= $2 AND route = ANY($3)
-GROUP BY route, served_by
+FROM unnest($2::timestamptz[]) WITH ORDINALITY AS part (begins, number)
+JOIN shadow.step_count ON minute >= begins
+WHERE stage = $1 AND route = ANY($3)
+GROUP BY number, route, served_by
 """
 SELECT_SKIPPED = """
-SELECT route, cause, sum(count)::bigint AS count FROM shadow.step_skip
-WHERE stage = $1 AND minute >= $2 AND route = ANY($3)
-GROUP BY route, cause
+SELECT number, route, cause, sum(count)::bigint AS count
+FROM unnest($2::timestamptz[]) WITH ORDINALITY AS part (begins, number)
+JOIN shadow.step_skip ON minute >= begins
+WHERE (stage = $1 OR stage = '' AND cause = $4) AND route = ANY($3)
+GROUP BY number, route, cause
 """
 
 
-async def window(conn: Connection, scope: StepScope, *, points_tables: Sequence[str]) -> WindowEvidence:
-    """Read the evidence of a window of time, which begins with `scope`."""
-    figures: dict[str, RouteEvidence] = {route: RouteEvidence() for route in scope.routes}
-    for record in await conn.fetch(SELECT_COUNTS, scope.stage, scope.since, list(scope.routes)):
-        route, served_by, *numbers = record.values()
-        figures[route] += _counted(Side(served_by), numbers)
-    for record in await conn.fetch(SELECT_SKIPPED, scope.stage, scope.since, list(scope.routes)):
-        figures[record["route"]] += _skipped(record["cause"], record["count"])
-    trials = {route: evidence.counts.compared for route, evidence in figures.items()}
-    by_route = await _hits(conn, scope, points_tables, trials)
-    together = await _hits(conn, scope, points_tables, {"": sum(trials.values())}) if by_route else {}
-    routes = {
-        route: replace(evidence, **{name: hits for (of, name), hits in by_route.items() if of == route})
-        for route, evidence in figures.items()
-    }
-    return WindowEvidence(routes, {name: hits for (_, name), hits in together.items()})
+async def windows(
+    conn: Connection, scope: StepScope, begins: Sequence[dt.datetime], *, points_tables: Sequence[str]
+) -> list[WindowEvidence]:
+    """Read the evidence of windows of time that begin at these times and last until now."""
+    arguments = scope.stage, list(begins), list(scope.routes)
+    figures = [{route: RouteEvidence() for route in scope.routes} for _ in begins]
+    for record in await conn.fetch(SELECT_COUNTS, *arguments):
+        number, route, served_by, *numbers = record.values()
+        figures[number - 1][route] += _counted(Side(served_by), numbers)
+    for record in await conn.fetch(SELECT_SKIPPED, *arguments, DROPPED):
+        figures[record["number"] - 1][record["route"]] += _skipped(record["cause"], record["count"])
+    trials = [{route: evidence.counts.compared for route, evidence in by_route.items()} for by_route in figures]
+    by_route = await _hits(conn, scope, begins, points_tables, trials)
+    sums = [{"": sum(numbers.values())} for numbers in trials]
+    together = await _hits(conn, scope, begins, points_tables, sums) if any(by_route) else by_route
+    return [
+        WindowEvidence(
+            {
+                route: replace(evidence, **{name: hits for (of, name), hits in found.items() if of == route})
+                for route, evidence in counted.items()
+            },
+            {name: hits for (_, name), hits in overall.items()},
+        )
+        for counted, found, overall in zip(figures, by_route, together, strict=True)
+    ]
 
 
 def _counted(served_by: Side, numbers: Sequence[int]) -> RouteEvidence:
@@ -91,29 +105,33 @@ def _counted(served_by: Side, numbers: Sequence[int]) -> RouteEvidence:
 def _skipped(cause: str, count: int) -> RouteEvidence:
     if cause == EffectsOutcome.OVERLAPPED:
         return RouteEvidence(overlapped=count)
+    if cause == DROPPED:
+        return RouteEvidence(dropped=count)
     return RouteEvidence(excluded=count) if cause in POLICY_CAUSES else RouteEvidence(lost=count)
 
 
-# Hits by client, and by route unless `$5` is false. For example with hits of clients 7, 7 and 9 on a route:
+# Hits by client and window, and by route unless `$5` is false. For example with hits of clients 7, 7 and 9 on a route:
 #
 #   route  kind      hits  clients  squares
 #   score  mismatch  3     2        5         (2 * 2 + 1)
 CLIENT_HITS = """
 WITH client AS (
     SELECT
+        number,
         CASE WHEN $5 THEN route ELSE '' END AS route,
         CASE WHEN kind = ANY($4) THEN 'points' ELSE kind END AS kind,
         client, sum(count)::bigint AS hits
-    FROM shadow.step_hit
-    WHERE stage = $1 AND minute >= $2 AND route = ANY($3) AND (kind NOT LIKE 'rows:%' OR kind = ANY($4))
-    GROUP BY 1, 2, 3
+    FROM unnest($2::timestamptz[]) WITH ORDINALITY AS part (begins, number)
+    JOIN shadow.step_hit ON minute >= begins
+    WHERE stage = $1 AND route = ANY($3) AND (kind NOT LIKE 'rows:%' OR kind = ANY($4))
+    GROUP BY 1, 2, 3, 4
 )
 """
 SELECT_HITS = (
     CLIENT_HITS
     + """
-SELECT route, kind, sum(hits)::bigint AS hits, count(*) AS clients, sum(hits * hits)::bigint AS squares
-FROM client GROUP BY route, kind
+SELECT number, route, kind, sum(hits)::bigint AS hits, count(*) AS clients, sum(hits * hits)::bigint AS squares
+FROM client GROUP BY number, route, kind
 """
 )
 SELECT_REPEATED = (
@@ -142,37 +160,64 @@ _FIELDS: Final = {
 
 
 async def _hits(
-    conn: Connection, scope: StepScope, points_tables: Sequence[str], trials: Mapping[str, int]
-) -> dict[tuple[str, str], Hits]:
-    """Return the hits by route and field. `trials` has the comparisons of each route, or of all as those of "".
+    conn: Connection,
+    scope: StepScope,
+    begins: Sequence[dt.datetime],
+    points_tables: Sequence[str],
+    trials: Sequence[Mapping[str, int]],
+) -> list[dict[tuple[str, str], Hits]]:
+    """Return the hits of each window by route and field. `trials` has the comparisons of each route, or of all as those of "".
 
     A client with several hits weighs by how far they exceed what its number of comparisons explains (design_effect of
     comparator.stats.confidence, of which this is the form for sums).
     """
     kinds = [ROWS + table for table in points_tables]
-    by_route = "" not in trials
-    arguments = (scope.stage, scope.since, list(scope.routes), kinds, by_route)
-    sums = await conn.fetch(SELECT_HITS, *arguments)
-    repeated = await conn.fetch(SELECT_REPEATED, *arguments, REPEATED_MAX) if sums else []
-    compared: dict[tuple[str, int], int] = {}
-    if repeated:
-        clients = sorted({record["client"] for record in repeated})
-        records = await conn.fetch(SELECT_COMPARED, scope.since, list(scope.routes), clients, by_route)
-        compared = {(record["route"], record["client"]): record["compared"] for record in records}
-    rates = {(r["route"], r["kind"]): r["hits"] / max(1, trials.get(r["route"], 0)) for r in sums}
+    by_route = "" not in trials[0]
+    records: list[list[dict[str, Any]]] = [[] for _ in begins]
+    for record in await conn.fetch(SELECT_HITS, scope.stage, list(begins), list(scope.routes), kinds, by_route):
+        number: int = record["number"]
+        records[number - 1].append(dict(record.items()))
+    result: list[dict[tuple[str, str], Hits]] = []
+    for begin, sums, compared in zip(begins, records, trials, strict=True):
+        # Most windows have no client with several hits.
+        repeats = any(record["squares"] > record["hits"] for record in sums)
+        rates = {(r["route"], r["kind"]): r["hits"] / max(1, compared.get(r["route"], 0)) for r in sums}
+        excess = await _excess(conn, scope.from_minute(begin), kinds, rates, by_route=by_route) if repeats else {}
+        result.append(
+            {
+                (record["route"], _FIELDS[record["kind"]]): Hits(
+                    record["hits"],
+                    record["clients"],
+                    max(1.0, (record["squares"] + excess.get((record["route"], record["kind"]), 0.0)) / record["hits"]),
+                )
+                for record in sums
+            }
+        )
+    return result
+
+
+async def _excess(
+    conn: Connection,
+    scope: StepScope,
+    kinds: Sequence[str],
+    rates: Mapping[tuple[str, str], float],
+    *,
+    by_route: bool,
+) -> dict[tuple[str, str], float]:
+    """Return what the sums of squares have to be changed by, because busy clients are expected to have several hits."""
+    repeated = await conn.fetch(
+        SELECT_REPEATED, scope.stage, [scope.since], list(scope.routes), kinds, by_route, REPEATED_MAX
+    )
+    clients = sorted({record["client"] for record in repeated})
+    records = await conn.fetch(SELECT_COMPARED, scope.since, list(scope.routes), clients, by_route)
+    compared = {(record["route"], record["client"]): record["compared"] for record in records}
     excess: dict[tuple[str, str], float] = {}
     for record in repeated:
         key, hits = (record["route"], record["kind"]), record["hits"]
-        expected = rates[key] * compared.get((record["route"], record["client"]), 0)
+        # (a hit that was stored since `rates` was read may be of a kind that it has not)
+        expected = rates.get(key, 0.0) * compared.get((record["route"], record["client"]), 0)
         excess[key] = excess.get(key, 0.0) + (hits - expected) ** 2 - hits**2
-    return {
-        (record["route"], _FIELDS[record["kind"]]): Hits(
-            record["hits"],
-            record["clients"],
-            max(1.0, (record["squares"] + excess.get((record["route"], record["kind"]), 0.0)) / record["hits"]),
-        )
-        for record in sums
-    }
+    return excess
 
 
 # Latency.
@@ -244,35 +289,45 @@ async def add_blocks(conn: Connection, scope: StepScope, new: Sequence[LatencyBl
 # Drops of the proxies.
 
 
-LOCK_COUNTER = "SELECT total FROM shadow.drop_counter WHERE page = $1 AND route = '' FOR UPDATE"
+LOCK_COUNTERS = "SELECT route, total FROM shadow.drop_counter WHERE page = $1 ORDER BY route FOR UPDATE"
 SET_COUNTER = """
-INSERT INTO shadow.drop_counter (page, route, total) VALUES ($1, '', $2)
+INSERT INTO shadow.drop_counter (page, route, total) VALUES ($1, $2, $3)
 ON CONFLICT (page, route) DO UPDATE SET total = excluded.total
 """
 
 
-async def count_drops(conn: Connection, totals: Mapping[str, int], now: dt.datetime) -> None:
+async def count_drops(conn: Connection, totals: Mapping[str, Mapping[str, int]], now: dt.datetime) -> None:
     """Add what the proxies dropped since the last look, by any process, to the minute of this look.
 
-    A counter that is lower than before has begun again with its process. One that is seen for the first time only sets the mark.
+    A counter that is lower than before has begun again with its process. A page that is seen for the first time only sets the marks.
+
+    Args:
+        conn: the connection.
+        totals: counters by page and route; each page has one for drops of unknown routes, at "".
+        now: the time of the look.
     """
-    for page, total in sorted(totals.items()):
+    for page, by_route in sorted(totals.items()):
         async with conn.transaction():
-            before: int | None = await conn.fetchval(LOCK_COUNTER, page)
-            await conn.execute(SET_COUNTER, page, total)
-            dropped = 0 if before is None else total - before if total >= before else total
-            if dropped:
-                await add_skipped(conn, {("", minute_of(now), "", DROPPED): dropped})
+            before = {record["route"]: record["total"] for record in await conn.fetch(LOCK_COUNTERS, page)}
+            dropped: dict[tuple[str, dt.datetime, str, str], int] = {}
+            for route in sorted({*before, *by_route}):
+                total, earlier = by_route.get(route, 0), before.get(route, 0)
+                await conn.execute(SET_COUNTER, page, route, total)
+                new = total - earlier if total >= earlier else total
+                if before and new:
+                    dropped["", minute_of(now), route, DROPPED] = new
+            await add_skipped(conn, dropped)
 
 
 SELECT_DROPPED = """
-SELECT coalesce(sum(count), 0)::bigint FROM shadow.step_skip WHERE stage = '' AND minute >= $1 AND cause = $2
+SELECT coalesce(sum(count), 0)::bigint FROM shadow.step_skip
+WHERE stage = '' AND minute >= $1 AND cause = $2 AND (route = '' OR route = ANY($3))
 """
 
 
-async def dropped(conn: Connection, since: dt.datetime) -> int:
-    """Return the number of exchanges that the proxies served and dropped since then, whatever their route."""
-    count: int = await conn.fetchval(SELECT_DROPPED, since, DROPPED)
+async def dropped(conn: Connection, since: dt.datetime, names: Sequence[str]) -> int:
+    """Return the number of exchanges that the proxies served and dropped since then, on these routes and on unknown ones."""
+    count: int = await conn.fetchval(SELECT_DROPPED, since, DROPPED, list(names))
     return count
 
 

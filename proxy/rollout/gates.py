@@ -31,10 +31,10 @@ from comparator.exchanges.difference import Kind
 from comparator.stats.betting import center_interval, increase_interval, log_wealth_of_center, log_wealth_of_increase
 from comparator.stats.confidence import Interval, JudgementOutcome, log_wealth, rate_interval
 from proxy.config.rollout import AutoRollbackSettings, GateSettings, StepSettings
-from proxy.rollout.alpha_spending import StepAlpha
+from proxy.rollout.alpha_spending import WINDOWS_AT_ONCE, StepAlpha
 from proxy.rollout.evidence import Evidence, Hits, RouteEvidence, SuspectFinding
 from proxy.rollout.gate_measure import Measure, MeasureUnit
-from proxy.rollout.latency_blocks import LatencyComparison, values_of
+from proxy.rollout.latency_blocks import LatencyComparison, SlowSpells, spells_of, values_of
 
 EFFECT_KINDS: Final = frozenset({Kind.MISSING_ROW, Kind.EXTRA_ROW, Kind.COLUMN, Kind.LATE, Kind.TRUNCATED_TABLE})
 """Kinds of findings about committed rows."""
@@ -42,6 +42,8 @@ EFFECT_KINDS: Final = frozenset({Kind.MISSING_ROW, Kind.EXTRA_ROW, Kind.COLUMN, 
 
 LATENCY_CLIP: Final = math.log(1.1)
 """A block counts as 10 % above or below the limit at most."""
+SPELLS_MIN: Final = 3
+"""Slow spells of the candidate before they say anything."""
 
 
 class GateName(StrEnum):
@@ -56,6 +58,7 @@ class GateName(StrEnum):
     LOW_CONFIDENCE = "low_confidence"
     ERRORS = "errors"
     LATENCY = "latency"
+    SLOW_SPELLS = "slow_spells"
     MEMORY = "memory"
     COVERAGE = "coverage"
     OVERLAPPED = "overlapped"
@@ -374,11 +377,8 @@ def _where(route: str | None) -> str:
 def _when(length_s: int | None) -> str:
     if length_s is None:
         return ""
-    return (
-        f" (within the last {length_s / 30:.0f} minutes)"
-        if length_s < 1_800
-        else f" (within the last {length_s / 1_800:.0f} hours)"
-    )
+    age_s = WINDOWS_AT_ONCE * length_s
+    return f" (within the last {f'{age_s / 60:.0f} minutes' if age_s < 7_200 else f'{age_s / 3_600:.0f} hours'})"
 
 
 def _mismatches(given: GateInput) -> GateResult:
@@ -553,6 +553,38 @@ def _latency_measure(interval: Interval, limit: float) -> Measure:
     return Measure(MeasureUnit.RATIO, estimate, math.exp(limit), low=low, high=high)
 
 
+def _slow_spells(given: GateInput) -> GateResult:
+    """Judge the time in which the candidate alone is slow: less than half of it does not move the center that `latency` judges.
+
+    Each side has slow spells of its own, so those of the legacy alone are set off against them, as lone errors are.
+    """
+    settings, blocks = given.settings, given.evidence.blocks
+    comparison = LatencyComparison.at(given.step.percent)
+    same, limit = comparison.same_roles, settings.latency_spells_share_max
+    if not blocks:
+        return given.result(JudgementOutcome.NOT_ENOUGH, f"not one block of latency ({comparison})")
+    spells = spells_of(blocks, math.log(settings.latency_ratio_max if same else settings.latency_across_roles_max))
+    (slow, number), (legacy_slow, legacy_number), effect = spells.candidate, spells.legacy, spells.design_effect
+    reason = (
+        f"in {slow} of {spells.judged} blocks the candidate alone was slow ({number} spells), in {legacy_slow} the legacy alone "
+        f"({legacy_number} spells); allowed increase {limit:.0%} of the time"
+    )
+    amount, measure = float(len(blocks)), _spells_measure(spells, limit)
+    if number < SPELLS_MIN or spells.excess <= limit * spells.judged:
+        return given.result(JudgementOutcome.GOOD, reason, amount=amount, measure=measure)
+    rest = spells.judged - slow - legacy_slow
+    wealth = log_wealth_of_increase(limit, slow / effect, legacy_slow / effect, rest / effect)
+    if wealth >= given.needed(None, 1, is_route=False):
+        return given.result(JudgementOutcome.BAD, reason, against_candidate=same, amount=amount, measure=measure)
+    return given.result(JudgementOutcome.NOT_ENOUGH, reason, amount=amount, measure=measure)
+
+
+def _spells_measure(spells: SlowSpells, limit: float) -> Measure:
+    """Return the share of the blocks in which the candidate alone was slow, less that of the legacy alone."""
+    share = spells.excess / spells.judged if spells.judged else 0.0
+    return Measure(MeasureUnit.SHARE, share, limit, hits=spells.candidate[0], trials=spells.judged)
+
+
 def _latency_text(given: GateInput, interval: Interval, comparison: LatencyComparison) -> str:
     settings = given.settings
     limit = settings.latency_ratio_max if comparison.same_roles else settings.latency_across_roles_max
@@ -591,7 +623,8 @@ def _coverage(given: GateInput) -> GateResult:
     if evidence.dropped is None:
         problems.append(_with_unavailable(evidence, "the drops of the proxies were not read (rollout.sources.proxies)"))
     overall = evidence.overall
-    compared, lost = overall.counts.compared, overall.lost + (evidence.dropped or 0)
+    # Those whose route is not known are in the sum alone.
+    compared, lost = overall.counts.compared, overall.lost + max(overall.dropped, evidence.dropped or 0)
     share = compared / (compared + lost) if compared + lost else 0.0
     if not problems and share < settings.compared_share_min:
         problems.append(f"only {share:.1%} of {compared + lost} exchanges were compared")
@@ -611,9 +644,11 @@ def _coverage_problem(given: GateInput, route: str, evidence: RouteEvidence) -> 
     quiet = route in given.evidence.quiet_routes
     if not evidence.called:
         return None if quiet else f"{route} was not called at this step (declare it `quiet: true` if that is normal)"
-    share = compared / (compared + evidence.lost) if compared + evidence.lost else None
+    seen = compared + evidence.unseen
+    share = compared / seen if seen else None
     if share is not None and share < settings.compared_share_min:
-        return f"on {route} {share:.1%} of {compared + evidence.lost} were compared, {settings.compared_share_min:.0%} required"
+        drops = f" ({evidence.dropped} dropped by proxies)" if evidence.dropped else ""
+        return f"on {route} {share:.1%} of {seen} were compared, {settings.compared_share_min:.0%} required{drops}"
     if compared < settings.route_comparisons_min and not quiet:
         return f"{route} was compared {compared} times, {settings.route_comparisons_min} required"
     return None
@@ -674,11 +709,12 @@ GATES: Final = (
     # A row that differs is a mismatch, too, so the gates on rows are more specific than this one.
     Gate(GateName.MISMATCHES, _mismatches, spends_alpha=True, rolls_back=True, specificity=3, implicates=_is_any),
     Gate(GateName.TRANSIENT, _transient, spends_alpha=True, rolls_back=True, specificity=2),
-    Gate(GateName.EFFECTS, _effects, spends_alpha=True, rolls_back=True, specificity=6, implicates=_is_effect),
-    Gate(GateName.POINTS, _points, spends_alpha=True, rolls_back=True, specificity=7, implicates=_is_points),
+    Gate(GateName.EFFECTS, _effects, spends_alpha=True, rolls_back=True, specificity=7, implicates=_is_effect),
+    Gate(GateName.POINTS, _points, spends_alpha=True, rolls_back=True, specificity=8, implicates=_is_points),
     Gate(GateName.LOW_CONFIDENCE, _low_confidence),
-    Gate(GateName.ERRORS, _errors, spends_alpha=True, rolls_back=True, specificity=5, implicates=_is_status),
-    Gate(GateName.LATENCY, _latency, spends_alpha=True, rolls_back=True, specificity=4),
+    Gate(GateName.ERRORS, _errors, spends_alpha=True, rolls_back=True, specificity=6, implicates=_is_status),
+    Gate(GateName.LATENCY, _latency, spends_alpha=True, rolls_back=True, specificity=5),
+    Gate(GateName.SLOW_SPELLS, _slow_spells, spends_alpha=True, rolls_back=True, specificity=4),
     Gate(GateName.MEMORY, _memory, rolls_back=True, specificity=1),
     Gate(GateName.COVERAGE, _coverage),
     Gate(GateName.OVERLAPPED, _overlapped),

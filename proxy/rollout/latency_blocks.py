@@ -26,6 +26,13 @@ from comparator.stats.duration_buckets import Buckets, log_quantile
 
 BLOCK_S: Final = 120
 """Shortest duration of a block, in seconds."""
+SPELL: Final = math.log(1.3)
+"""A block counts as a slow spell when the logarithm of its ratio is further away than this: the candidate's above the limit, the
+legacy's below the usual ratio."""
+WARM_UP: Final = 9
+"""Blocks whose median is the usual ratio to begin with; they are not judged."""
+CENTER_STEP: Final = 0.05
+"""Share of its distance, SPELL at most, by which each block moves the usual ratio."""
 RESOLUTION: Final = 0.0025
 """Logarithms of ratios are rounded to multiples of this, so that many blocks are few values."""
 
@@ -120,3 +127,63 @@ def rounded(value: float) -> float:
 def values_of(blocks: Sequence[LatencyBlock], *, since_s: float = -math.inf) -> Counter[float]:
     """Count the values of the blocks that began at or after a time."""
     return Counter(block.log_ratio for block in blocks if block.begin_s >= since_s)
+
+
+@dataclass(frozen=True, slots=True)
+class SlowSpells:
+    """The blocks in which one side was slow, and the other was not.
+
+    Attributes:
+        candidate: blocks in which the candidate was, and the spells that they make: consecutive blocks are one spell.
+        legacy: the same for the legacy.
+        design_effect: number of blocks that weighs as much as one independent block.
+        judged: number of blocks that were judged.
+    """
+
+    candidate: tuple[int, int]
+    legacy: tuple[int, int]
+    design_effect: float
+    judged: int
+
+    @property
+    def excess(self) -> int:
+        """The blocks in which the candidate alone was slow, less those in which the legacy alone was."""
+        return self.candidate[0] - self.legacy[0]
+
+
+def spells_of(blocks: Sequence[LatencyBlock], log_limit: float) -> SlowSpells:
+    """Count slow spells of one side.
+
+    The candidate is slow beyond the limit; the legacy, below the usual ratio of the blocks before. So a candidate that mostly is faster
+    than the legacy, and far slower for a tenth of the time, is not excused by the rest. As long as the ratios are symmetric around a
+    center within the limit, the candidate's spells are the fewer ones, whatever noise there is. For example with a limit of 1.05, and
+    ratios of 2.0 and 1.9 among others of about 1.0: two blocks of one spell of the candidate.
+    """
+    candidate, legacy = _SpellCounts(), _SpellCounts()
+    judged = blocks[WARM_UP:]
+    center = sorted(block.log_ratio for block in blocks[:WARM_UP])[WARM_UP // 2] if judged else 0.0
+    for block in judged:
+        candidate.add(hit=block.log_ratio - log_limit > SPELL)
+        legacy.add(hit=min(center, log_limit) - block.log_ratio > SPELL)
+        center += CENTER_STEP * max(-SPELL, min(SPELL, block.log_ratio - center))
+    effects = [one.squares / one.count for one in (candidate, legacy) if one.count]
+    return SlowSpells(
+        (candidate.count, candidate.spells), (legacy.count, legacy.spells), max([1.0, *effects]), len(judged)
+    )
+
+
+@dataclass(slots=True)
+class _SpellCounts:
+    """Slow blocks of one side so far: their number, that of the spells, and the sum of the squares of the spells' lengths."""
+
+    count: int = 0
+    spells: int = 0
+    squares: int = 0
+    length: int = 0
+
+    def add(self, *, hit: bool) -> None:
+        self.length = self.length + 1 if hit else 0
+        self.count += hit
+        self.spells += self.length == 1
+        # A spell of n blocks adds n squared: the sum of its first n odd numbers.
+        self.squares += 2 * self.length - 1 if hit else 0

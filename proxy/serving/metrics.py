@@ -37,6 +37,7 @@ OVERLAPPED = "shadow_overlapped_total"
 JOURNAL_WRITTEN = "shadow_journal_written_total"
 JOURNAL_BYTES = "shadow_journal_written_bytes_total"
 JOURNAL_DROPPED = "shadow_journal_dropped_total"
+ROUTE_DROPPED = "shadow_route_dropped_total"
 JOURNAL_QUEUED = "shadow_journal_queued"
 JOURNAL_UNREAD_DELETED = "shadow_journal_unread_deleted_total"
 JOURNAL_TORN_BYTES = "shadow_journal_torn_bytes_total"
@@ -251,6 +252,14 @@ def _journal(counts: WriterCounts) -> Iterator[Metric]:
     for cause, count in counts.losses().items():
         dropped.add_metric((cause.value,), count)
     yield dropped
+    by_route = CounterMetricFamily(
+        ROUTE_DROPPED,
+        "The same by route: what the gate on coverage counts.",
+        labels=("route",),
+    )
+    for route, count in sorted(counts.losses_by_route().items()):
+        by_route.add_metric((route,), count)
+    yield by_route
     yield GaugeMetricFamily(JOURNAL_QUEUED, "Exchanges queued for the journal.", value=counts.queued)
     yield CounterMetricFamily(
         JOURNAL_UNREAD_DELETED,

@@ -17,7 +17,7 @@ WORDS: Final = {"bad": "fail", "not_enough_evidence": "not enough", "good": "pas
 ORDER: Final = ("bad", "not_enough_evidence", "good")
 HISTORY_TOPS: Final = {"bad": 1.0, "not_enough_evidence": 5.0, "good": 9.0}
 """Top of an evaluation's bar by its outcome: low is good, high is bad."""
-TITLES: Final = {"latency": "latency", "low_confidence": "low confidence"}
+TITLES: Final = {"latency": "latency", "low_confidence": "low confidence", "slow_spells": "slow spells"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from bench.rollout.fast_gates import INDEX, ROUTES, TESTED, FastEvidence, FastGa
 from comparator.stats.confidence import JudgementOutcome, VerdictCounts
 from proxy.config.rollout import AutoRollbackSettings, GateSettings, StepSettings
 from proxy.rollout.alpha_spending import RECENT_S, window_begins
-from proxy.rollout.evidence import Evidence, Hits, RouteEvidence, WindowEvidence
+from proxy.rollout.evidence import Evidence, Hits, RecentWindow, RouteEvidence, WindowEvidence
 from proxy.rollout.gates import GateName, GateResult, judge, step_alpha
 from proxy.rollout.latency_blocks import LatencyBlock, rounded
 
@@ -107,7 +107,7 @@ def test_fast_gates_judge_as_the_gates_do(seed: int, ticks: int, percent: float,
     limit = GATES.latency_ratio_max if 0 < percent < 100 else GATES.latency_across_roles_max
     history: list[tuple[float, np.ndarray]] = []
     blocks: list[LatencyBlock] = []
-    scale = source.choice((5, 100, 3_000))
+    scale, spells = source.choice((5, 100, 3_000)), source.choice((0.0, 0.3, 0.8))
     entered_s = source.choice((0.0, 240.0, 600.0))
     fast_evidence.entered_s[0] = entered_s
     now_s = entered_s
@@ -116,18 +116,19 @@ def test_fast_gates_judge_as_the_gates_do(seed: int, ticks: int, percent: float,
         by_route = np.array([drawn_column(source, float(source.randrange(scale))) for _ in range(ROUTES)])
         columns = np.concatenate((by_route, by_route.sum(axis=0, keepdims=True)))
         history.append((begin_s, columns))
-        fast_evidence.add(columns[None], now_s)
-        value = math.log(ratio) + source.gauss(0, 0.1)
+        fast_evidence.add(columns.T[:, None, :], now_s)
+        value = math.log(ratio) + source.gauss(0, 0.1) + (1.1 if source.random() < spells else 0.0)
         blocks.append(LatencyBlock(begin_s, now_s, rounded(value)))
         fast_evidence.add_blocks(np.array([True]), np.array([value]), np.array([math.log(limit)]), np.array([begin_s]))
     fast = FastGates(GATES, AUTO, ALPHA)
-    bad = fast.bad(fast_evidence, np.array([percent]))
+    bad = fast.bad(fast_evidence, np.array([percent]), now_s)
     results = real_results(history, blocks, entered_s, now_s, percent)
     judged = {result.name for result in results if result.rolls_back}
     assert {name for name in TESTED if bad[name][0]} == judged
     if not judged:
         opened = all(result.outcome is JudgementOutcome.GOOD for result in results if result.name in TESTED)
-        assert (bool(fast.latency_is_good(fast_evidence)[0]) and fast.rates_are_good(fast_evidence, 0)) == opened
+        good = fast.latency_is_good(fast_evidence) & fast.errors_are_good(fast_evidence)
+        assert (bool(good[0]) and fast.rates_are_good(fast_evidence, 0)) == opened
 
 
 def real_results(
@@ -138,14 +139,14 @@ def real_results(
     percent: float,
 ) -> Sequence[GateResult]:
     """Judge the same ticks by the gates."""
-    recent: dict[int, tuple[float, WindowEvidence]] = {}
+    recent: list[RecentWindow] = []
     for length_s, begin_s in window_begins(now_s):
         assert length_s in RECENT_S
         if begin_s >= entered_s:
             counts = sum((columns for at, columns in history if at >= begin_s), np.zeros_like(history[0][1]))
-            recent[length_s] = begin_s, window_of(counts)
+            recent.append(RecentWindow(length_s, begin_s, window_of(counts)))
     step = window_of(sum((columns for _, columns in history), np.zeros_like(history[0][1])))
-    evidence = Evidence(seconds=now_s - entered_s, step=step, recent=recent, blocks=tuple(blocks))
+    evidence = Evidence(seconds=now_s - entered_s, step=step, recent=tuple(recent), blocks=tuple(blocks))
     results = judge(evidence, GATES, StepSettings(percent), AUTO, alpha=ALPHA)
-    assert GateName.LATENCY in {result.name for result in results}
+    assert {GateName.LATENCY, GateName.SLOW_SPELLS} <= {result.name for result in results}
     return results

@@ -195,6 +195,7 @@ def test_full_disk_is_counted_and_writing_resumes(tmp_path: Path) -> None:
         with file_size_limit(segments(tmp_path / "w0")[0].stat().st_size + 10):
             accepted = [writer.append(exchange(f"lost-{number}")) for number in range(50)]
             wait_for(lambda: writer.counts.dropped[LossCause.DISK_FULL] == 50)
+            assert writer.counts.losses_by_route() == {exchange().route: 50}
         assert all(accepted)
         assert not writer.healthy
         wait_for(lambda: writer.append(exchange("after")) and writer.counts.written > 1)

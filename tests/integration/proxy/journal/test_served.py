@@ -79,4 +79,5 @@ def test_exchange_that_cannot_be_encoded_is_dropped_alone(tmp_path: Path, place:
         append(writer, drafts)
     counts = writer.counts
     assert (counts.dropped, counts.queued) == ({LossCause.ENCODING: 1}, 0)
+    assert counts.losses_by_route() == {drafts[place].route_name: 1}
     assert [name for name, _ in read(tmp_path)] == [draft.id for draft in drafts if draft.key != "\ud800"]

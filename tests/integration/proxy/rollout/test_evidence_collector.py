@@ -122,8 +122,18 @@ async def test_comparison_that_is_stored_again_counts_once(store: Store, databas
 async def test_fresh_evidence_is_that_of_the_last_minutes(store: Store, database: str) -> None:
     await store.add([compared(f"x{minute}", at=NOW + dt.timedelta(minutes=minute)) for minute in range(60)])
     evidence = await collected(database, now=NOW + dt.timedelta(minutes=62))
-    counts = {length: window.overall.counts.match for length, (_, window) in evidence.recent.items()}
-    assert counts == {300: 5, 1_800: 30}
+    counts = [(window.length_s, window.evidence.overall.counts.match) for window in evidence.recent]
+    assert counts == [
+        (300, 0),
+        (300, 5),
+        (300, 10),
+        (300, 15),
+        (1_200, 0),
+        (1_200, 20),
+        (1_200, 40),
+        (1_200, 60),
+        (4_800, 60),
+    ]
     assert evidence.overall.counts.match == 60
 
 
@@ -282,10 +292,22 @@ async def test_drops_of_the_proxies_count_from_the_first_look_on(store: Store, d
     """The counter begins again when a proxy is restarted."""
     await collected(database)
     async with store.connection() as conn:
-        for total, at in ((100, 1), (130, 2), (130, 3), (20, 4)):
-            await evidence_sql.count_drops(conn, {"http://a": total}, NOW + dt.timedelta(minutes=at))
-        assert await evidence_sql.dropped(conn, NOW) == 50
-        assert await evidence_sql.dropped(conn, NOW + dt.timedelta(minutes=3)) == 20
+        looks = ((1, 100, 7), (2, 130, 7), (3, 130, 9), (4, 20, 0))
+        for at, score, unknown in looks:
+            totals = {"http://a": {"v2_score": score, "": unknown}}
+            await evidence_sql.count_drops(conn, totals, NOW + dt.timedelta(minutes=at))
+        assert await evidence_sql.dropped(conn, NOW, ["v2_score"]) == 52
+        assert await evidence_sql.dropped(conn, NOW, ["allow_list"]) == 2
+        assert await evidence_sql.dropped(conn, NOW + dt.timedelta(minutes=4), ["v2_score"]) == 20
+    by_route = (await collected(database)).routes
+    assert (by_route["v2_score"].dropped, by_route["v2_score"].called, by_route["v2_score"].lost) == (50, 50, 0)
+
+
+async def test_first_drop_of_a_route_counts_where_the_page_is_known(store: Store, database: str) -> None:
+    async with store.connection() as conn:
+        for totals in ({"": 0}, {"v2_score": 3, "": 0}):
+            await evidence_sql.count_drops(conn, {"http://a": totals}, NOW + dt.timedelta(minutes=1))
+    assert (await collected(database)).routes["v2_score"].dropped == 3
 
 
 async def test_plan_reads_the_traffic_that_was_seen(store: Store, database: str) -> None:

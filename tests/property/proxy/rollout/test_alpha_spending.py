@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.rollout.alpha_spending import HORIZON_S, RECENT_S, StepAlpha, window_begins
+from proxy.rollout.alpha_spending import HORIZON_S, RECENT_S, WINDOWS_AT_ONCE, StepAlpha, window_begins
 
 
 def spent_at_a_step(share: StepAlpha, routes: int, gates: int) -> float:
@@ -36,8 +36,12 @@ def test_all_steps_groups_and_resumes_spend_alpha_at_most(
     assert spent <= alpha * (1 + 1e-9)
 
 
-@given(st.floats(0, 4e9))
-def test_window_covers_at_least_its_length_and_less_than_twice_that(now_s: float) -> None:
-    for length_s, begin_s in window_begins(now_s):
-        assert length_s <= now_s - begin_s < 2 * length_s
-        assert begin_s % length_s == 0
+@given(st.floats(1, 4e9))
+def test_windows_of_each_length_begin_on_its_multiples_and_last_four_times_that(now_s: float) -> None:
+    begins = window_begins(now_s)
+    for length_s in RECENT_S:
+        ages = [now_s - begin_s for length, begin_s in begins if length == length_s]
+        assert all(begin_s % length_s == 0 for length, begin_s in begins if length == length_s)
+        assert all(0 < age < WINDOWS_AT_ONCE * length_s for age in ages)
+        assert len(ages) >= WINDOWS_AT_ONCE - 1
+        assert min(ages) <= length_s

@@ -142,7 +142,11 @@ def test_missing_page_leaves_the_accounting_unknown() -> None:
 
 def test_drops_are_known_by_proxy_and_only_when_every_page_was_read() -> None:
     one = ScrapedPages((parse(PROXY_PAGE),), (), ("http://a/metrics",))
-    assert drops_of(one) == {"http://a/metrics": 1}
+    assert drops_of(one) == {"http://a/metrics": {"": 1}}
+    by_route = parse(
+        PROXY_PAGE.replace('{cause="queue"} 1.0', '{cause="queue"} 5.0') + 'shadow_route_dropped_total{route="a"} 3\n'
+    )
+    assert drops_of(ScrapedPages((by_route,), (), ("http://a/metrics",))) == {"http://a/metrics": {"a": 3, "": 2}}
     assert drops_of(ScrapedPages((parse(PROXY_PAGE),), ("http://b: TimeoutError",), ("http://a/metrics",))) is None
 
 
@@ -158,6 +162,7 @@ def test_names_of_the_proxy_are_those_it_exports() -> None:
     assert accounting.JOURNAL_WRITTEN == serving.JOURNAL_WRITTEN
     assert accounting.JOURNAL_QUEUED == serving.JOURNAL_QUEUED
     assert accounting.JOURNAL_DROPPED == serving.JOURNAL_DROPPED
+    assert accounting.ROUTE_DROPPED == serving.ROUTE_DROPPED
     assert accounting.REQUEST_DURATION == serving.DURATION
     assert accounting.SKIPPED == serving.SKIPPED
 

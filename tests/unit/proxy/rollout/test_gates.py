@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,15 @@ import pytest
 
 from comparator.stats.confidence import JudgementOutcome, VerdictCounts
 from proxy.config.rollout import AutoRollbackSettings, GateSettings, StepSettings
-from proxy.rollout.evidence import AccountingTotals, Evidence, Hits, RouteEvidence, SuspectFinding, WindowEvidence
+from proxy.rollout.evidence import (
+    AccountingTotals,
+    Evidence,
+    Hits,
+    RecentWindow,
+    RouteEvidence,
+    SuspectFinding,
+    WindowEvidence,
+)
 from proxy.rollout.gates import (
     GATES,
     MOST_SPECIFIC_FIRST,
@@ -96,10 +105,12 @@ def test_good_evidence_opens_every_gate() -> None:
         (GateName.ERRORS, {"one": route(500)}),
         (GateName.LATENCY, {"blocks": ()}),
         (GateName.LATENCY, {"blocks": blocks(1.04)}),
+        (GateName.SLOW_SPELLS, {"blocks": ()}),
         (GateName.MEMORY, {"rss_bytes": None}),
         (GateName.COVERAGE, {"dropped": None, "unavailable": ("proxy: timeout",)}),
         (GateName.COVERAGE, {"dropped": 20_000}),
         (GateName.COVERAGE, {"one": route(lost=20_000)}),
+        (GateName.COVERAGE, {"one": route(dropped=20_000)}),
         (GateName.OVERLAPPED, {"one": route(overlapped=4_000)}),
         (GateName.ACCOUNTING, {"accounting": None, "unavailable": ("runner: timeout",)}),
     ],
@@ -233,21 +244,66 @@ def test_gross_latency_across_roles_closes_the_gate_without_rolling_back(percent
     assert outcome(GateName.LATENCY, good(blocks=blocks(3.0)), percent=percent) == (BAD, False)
 
 
+# Slow spells.
+
+
+def with_spells(candidate: Sequence[int], legacy: Sequence[int] = (), *, length: int = 1) -> tuple[LatencyBlock, ...]:
+    """Return blocks of two sides that are as fast, but in spells that begin at these blocks."""
+    slow = {at + more: 3.0 for at in candidate for more in range(length)}
+    slow |= {at + more: 1 / 3 for at in legacy for more in range(length)}
+    calm = blocks(0.95, 300)
+    return tuple(replace(block, log_ratio=math.log(slow.get(number, 0.95))) for number, block in enumerate(calm))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "legacy", "length", "expected"),
+    [
+        (range(0, 300, 5), (), 1, (BAD, True)),
+        (range(0, 300, 5), range(2, 300, 5), 1, (GOOD, False)),
+        (range(0, 300, 15), (), 1, (NOT_ENOUGH, False)),
+        (range(0, 300, 100), (), 1, (GOOD, False)),
+        # (one long spell is an event, not a property of the candidate)
+        ((20,), (), 60, (GOOD, False)),
+        # (three of a third of the time each are hardly more)
+        ((20, 100, 200), (), 30, (NOT_ENOUGH, False)),
+    ],
+)
+def test_slow_spells_of_the_candidate_alone(
+    candidate: Sequence[int], legacy: Sequence[int], length: int, expected: tuple[JudgementOutcome, bool]
+) -> None:
+    judged = good(blocks=with_spells(candidate, legacy, length=length))
+    assert outcome(GateName.SLOW_SPELLS, judged) == expected
+    assert outcome(GateName.LATENCY, judged)[0] is not BAD
+
+
+def test_slow_spells_across_roles_close_the_gate_without_rolling_back() -> None:
+    judged = good(blocks=with_spells(range(1, 300, 3)))
+    assert outcome(GateName.SLOW_SPELLS, judged, percent=0.0, latency_across_roles_max=1.5) == (BAD, False)
+
+
+def test_candidate_that_is_mostly_faster_is_not_excused_for_its_slow_spells() -> None:
+    spells = tuple(
+        replace(block, log_ratio=math.log(2.0 if number % 5 == 0 else 0.5))
+        for number, block in enumerate(blocks(1.0, 300))
+    )
+    assert outcome(GateName.SLOW_SPELLS, good(blocks=spells)) == (BAD, True)
+
+
 # Fresh evidence.
 
 
 def test_change_after_a_good_day_is_found_in_the_last_minutes() -> None:
     day = route(8_640_000, mismatches=hits(864 + 300))
-    fresh = {300: (86_000.0, WindowEvidence({"score": route(60_000, mismatches=hits(300))}))}
+    fresh = (RecentWindow(300, 86_000.0, WindowEvidence({"score": route(60_000, mismatches=hits(300))})),)
     assert outcome(GateName.MISMATCHES, good(day)) == (GOOD, False)
     judged = result(GateName.MISMATCHES, good(day, recent=fresh))
     assert (judged.outcome, judged.rolls_back) == (BAD, True)
-    assert "within the last 10 minutes" in judged.reason
+    assert "within the last 20 minutes" in judged.reason
 
 
 def test_latency_of_the_last_hours_is_judged_by_itself() -> None:
     day = (*blocks(0.9, 900), *(replace(block, begin_s=108_000.0 + block.begin_s) for block in blocks(1.3, 80)))
-    fresh = {10_800: (108_000.0, WindowEvidence({"score": route()}))}
+    fresh = (RecentWindow(4_800, 108_000.0, WindowEvidence({"score": route()})),)
     assert outcome(GateName.LATENCY, good(blocks=day)) == (GOOD, False)
     assert outcome(GateName.LATENCY, good(blocks=day, recent=fresh)) == (BAD, True)
 
@@ -268,6 +324,19 @@ def test_route_of_which_little_is_compared_is_not_covered_by_the_others() -> Non
     judged = result(GateName.COVERAGE, good(step=step))
     assert judged.outcome is NOT_ENOUGH
     assert "on rare 0.1% of 15000" in judged.reason
+
+
+def test_route_whose_exchanges_the_proxies_drop_is_not_covered_by_the_others() -> None:
+    step = WindowEvidence({"score": route(), "rare": route(30, dropped=70)})
+    judged = result(GateName.COVERAGE, good(step=step, dropped=70))
+    assert judged.outcome is NOT_ENOUGH
+    assert "on rare 30.0% of 100 were compared, 80% required (70 dropped by proxies)" in judged.reason
+
+
+def test_route_that_was_called_and_only_dropped_is_not_taken_for_a_quiet_one() -> None:
+    step = WindowEvidence({"score": route(), "rare": RouteEvidence(dropped=5)})
+    evidence = good(step=step, dropped=5, quiet_routes=frozenset({"rare"}))
+    assert "on rare 0.0% of 5" in result(GateName.COVERAGE, evidence).reason
 
 
 def test_rate_limits_are_no_blindness_and_are_named() -> None:
@@ -360,6 +429,7 @@ def test_gates_that_roll_back_differ_in_specificity() -> None:
         GateName.EFFECTS,
         GateName.ERRORS,
         GateName.LATENCY,
+        GateName.SLOW_SPELLS,
         GateName.MISMATCHES,
         GateName.TRANSIENT,
         GateName.MEMORY,
