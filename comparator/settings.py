@@ -53,6 +53,9 @@ class RuleSettings(Struct, frozen=True):
 class HeaderRules(Struct, frozen=True):
     """The response headers that are compared, besides the default ones (`comparator.rules.compile.COMPARED_HEADERS`).
 
+    Values are compared by their header's grammar (`comparator.responses.header_values`): media types, lists, dates, cookies, directives and
+    others are equal in any spelling. Headers without a known grammar are compared as text.
+
     Attributes:
         compare: names of further headers to compare, in any case.
         ignore: names of headers not to compare, in any case; also default ones.

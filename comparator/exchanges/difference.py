@@ -118,10 +118,15 @@ class Difference:
         )
 
 
+BY_GRAMMAR: Final = "grammar: "
+"""Begins the `rule` of a hit that no configured rule made: values of a header that are equal by its grammar, whose name follows."""
+
+
 class RuleHit(NamedTuple):
     """A rule that matched a place where the sides differ: it allowed the difference, or it has expired and did not.
 
-    `rule` is the rule's configuration path; `path`, `table` and `column` name the place, as in a `Difference`.
+    `rule` is the rule's configuration path, or BY_GRAMMAR with the name of a grammar; `path`, `table` and `column` name the place, as in a
+    `Difference`.
     """
 
     # A tuple, because a walk creates one for each allowed place and a frozen dataclass takes three times as long to create.

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from comparator.exchanges.difference import Difference
+from comparator.exchanges.difference import BY_GRAMMAR, Difference
 from comparator.findings.cases import OpenedCase
 from comparator.verdict import Comparator, Comparison
 
@@ -28,17 +28,19 @@ class RuleTrial:
         verdicts_changed: number of comparisons whose verdict changes.
         hidden: differences that only the old rules report.
         revealed: differences that only the new rules report.
+        by_grammar: comparisons in which values of headers are spelled differently and equal by their grammar, under any rules.
     """
 
     compared: int
     verdicts_changed: int
     hidden: tuple[VerdictChange, ...]
     revealed: tuple[VerdictChange, ...]
+    by_grammar: int = 0
 
 
 def try_rules(old: Comparator, new: Comparator, cases: Iterable[OpenedCase], *, now: dt.datetime) -> RuleTrial:
     """Compare every case under both sets of rules; `now` is an aware time, by which rules expire."""
-    compared = changed = 0
+    compared = changed = by_grammar = 0
     hidden: list[VerdictChange] = []
     revealed: list[VerdictChange] = []
     for case in cases:
@@ -46,9 +48,10 @@ def try_rules(old: Comparator, new: Comparator, cases: Iterable[OpenedCase], *, 
         after = compare_case(new, case, now=now)
         compared += 1
         changed += before.verdict is not after.verdict
+        by_grammar += any(hit.rule.startswith(BY_GRAMMAR) for hit in after.rule_hits)
         hidden += _only_in(before, after, case)
         revealed += _only_in(after, before, case)
-    return RuleTrial(compared, changed, tuple(hidden), tuple(revealed))
+    return RuleTrial(compared, changed, tuple(hidden), tuple(revealed), by_grammar)
 
 
 def compare_case(comparator: Comparator, case: OpenedCase, *, now: dt.datetime) -> Comparison:
@@ -82,4 +85,8 @@ def render_trial(trial: RuleTrial) -> str:
             f"  {len(exchanges):>6}  {route}  {place}  {kind}  e.g. {exchanges[0]}"
             for (route, place, kind), exchanges in sorted(places.items(), key=lambda item: -len(item[1]))
         ]
+    if trial.by_grammar:
+        lines.append(
+            f"equal by the grammar of a header, whatever the rules: {trial.by_grammar} (shadow rules explain names them)"
+        )
     return "\n".join(lines)

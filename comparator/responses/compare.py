@@ -8,11 +8,12 @@ from itertools import compress
 from operator import ne
 from typing import Final
 
-from comparator.exchanges.difference import Difference, Kind, RuleHit
+from comparator.exchanges.difference import BY_GRAMMAR, Difference, Kind, RuleHit
 from comparator.exchanges.json_values import ABSENT, Digest, TruncatedBody, digest_of
 from comparator.exchanges.model import HeaderList, Response
-from comparator.responses.bodies import BodyKind, UnreadableBody, decode, kind_of, media_type, structure_of
+from comparator.responses.bodies import BodyKind, UnreadableBody, decode, kind_of, structure_of
 from comparator.responses.exact_json import InvalidJsonError, parse
+from comparator.responses.header_values import Values, equal_by
 from comparator.responses.json_diff import Walk, walk
 from comparator.rules.actions import ComparisonTime
 from comparator.rules.compile import RouteRules
@@ -76,17 +77,18 @@ def compare_responses(
     """
     changed = _changed_names(served.headers, mirrored.headers)
     differences: list[Difference] = []
+    rule_hits: list[RuleHit] = []
     if served.status != mirrored.status:
         differences.append(Difference(Kind.STATUS, (), served.status, mirrored.status))
     if not changed.isdisjoint(rules.headers):
-        differences += _headers(served.headers, mirrored.headers, rules.headers)
+        _compare_headers(served.headers, mirrored.headers, rules.headers, differences, rule_hits)
     alike_read = changed.isdisjoint(_DECIDE_BODY)
     if alike_read and served.body == mirrored.body and not _either_truncated(served, mirrored):
-        return ResponseResult(tuple(differences)) if differences else EQUAL
+        return ResponseResult(tuple(differences), tuple(rule_hits)) if differences or rule_hits else EQUAL
     body = compare_bodies(served, mirrored, rules, when, max_bytes=max_bytes, alike_read=alike_read)
-    if not differences:
+    if not differences and not rule_hits:
         return body
-    return ResponseResult((*differences, *body.differences), body.rule_hits)
+    return ResponseResult((*differences, *body.differences), (*rule_hits, *body.rule_hits))
 
 
 def _either_truncated(served: Response, mirrored: Response) -> bool:
@@ -107,22 +109,33 @@ def _changed_names(served: HeaderList, mirrored: HeaderList) -> frozenset[str]:
     return frozenset(names)
 
 
-def _headers(served: HeaderList, mirrored: HeaderList, names: frozenset[str]) -> list[Difference]:
+def _compare_headers(
+    served: HeaderList,
+    mirrored: HeaderList,
+    names: frozenset[str],
+    differences: list[Difference],
+    rule_hits: list[RuleHit],
+) -> None:
+    """Compare the named headers, add their differences, and a hit for each that is equal by its grammar only."""
     left, right = _by_name(served, names), _by_name(mirrored, names)
-    differences: list[Difference] = []
     for name in sorted({*left, *right}):
-        a, b = left.get(name, ABSENT), right.get(name, ABSENT)
-        if a != b and not (name == "content-type" and media_type(served) == media_type(mirrored)):
-            differences.append(Difference(Kind.HEADER, (name,), a, b))
-    return differences
+        a, b = left.get(name, ()), right.get(name, ())
+        if a == b or (a and b and ", ".join(a) == ", ".join(b)):
+            continue
+        grammar = equal_by(name, a, b)
+        if grammar is not None:
+            rule_hits.append(RuleHit(BY_GRAMMAR + grammar, (name,)))
+        else:
+            left_text, right_text = (", ".join(values) if values else ABSENT for values in (a, b))
+            differences.append(Difference(Kind.HEADER, (name,), left_text, right_text))
 
 
-def _by_name(headers: HeaderList, names: frozenset[str]) -> dict[str, str]:
-    values: dict[str, str] = {}
+def _by_name(headers: HeaderList, names: frozenset[str]) -> dict[str, Values]:
+    values: dict[str, Values] = {}
     for name, value in headers:
         lower = name.lower()
         if lower in names:
-            values[lower] = f"{values[lower]}, {value.strip()}" if lower in values else value.strip()
+            values[lower] = (*values.get(lower, ()), value.strip())
     return values
 
 

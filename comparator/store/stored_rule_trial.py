@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from comparator.exchanges.difference import Kind
+from comparator.exchanges.difference import BY_GRAMMAR, Kind
 from comparator.exchanges.json_place import Step
 from comparator.exchanges.json_values import ABSENT
 from comparator.findings.cases import OpenedCase
@@ -99,6 +99,7 @@ def try_on_stored(
             full.verdicts_changed + judge.verdicts_changed,
             (*full.hidden, *judge.hidden),
             (*full.revealed, *judge.revealed),
+            full.by_grammar + sum(any(hit.rule.startswith(BY_GRAMMAR) for hit in row.detail.rule_hits) for row in rest),
         ),
     )
 
@@ -145,7 +146,7 @@ class _StoredRowJudge:
 
     def _rule_hit(self, row: StoredRow, hit: RuleHitText) -> bool:
         """Return whether the new rules report a difference that an old rule allowed."""
-        if hit.expired:
+        if hit.expired or hit.rule.startswith(BY_GRAMMAR):
             return False
         if hit.rule.startswith("compare.tables."):
             self.not_judged += not self._same_tables

@@ -61,6 +61,14 @@ def test_rule_hit_is_revealed_without_the_rule(
     assert outcome(tried(TOUCHED, *rules)) == expected
 
 
+def test_header_equal_by_its_grammar_is_counted_and_no_rule_reveals_it() -> None:
+    detail = ComparisonDetail(rule_hits=(RuleHitText("grammar: media type", "content-type"),))
+    found = tried(detail)
+    assert outcome(found) == (0, 0, 0, 0)
+    assert found.trial.by_grammar == 1
+    assert "equal by the grammar of a header, whatever the rules: 1" in render_stored_trial(found)
+
+
 def test_changed_rules_of_rows_cannot_be_judged() -> None:
     rows = changed("t.a", "1", "2", key='["x"]')
     assert tried(rows, TIME, tables={"t": Table(natural_key=("id",))}).not_judged == 1
