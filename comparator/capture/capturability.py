@@ -20,7 +20,10 @@ from comparator.capture.table_shape import ReplicaIdentity, TableKind, TableShap
 GENERATED_SINCE = 18
 """First PostgreSQL version that can publish generated columns, and that refuses a full replica identity with one that is not."""
 
-MEANING = "responses of requests that write it are compared, its rows are not; `mirror: skip` leaves a route out"
+MEANING = (
+    "responses of requests that write it are compared, its rows are not; routes that list it in `routes[].tables` are skipped as "
+    "`not_capturable`"
+)
 """Consequence for a table that is not captured."""
 
 

@@ -70,7 +70,7 @@ WITH RECURSIVE below (top, oid) AS (
     SELECT inhparent, inhrelid FROM pg_inherits WHERE inhparent = ANY($1::oid[])
     UNION SELECT below.top, i.inhrelid FROM below JOIN pg_inherits i ON i.inhparent = below.oid)
 SELECT below.top AS oid, n.nspname AS schema, c.relname AS relation, c.relkind::text AS kind, c.relpersistence::text AS persistence,
-       c.relreplident::text AS identity, c.relispartition AS partition,
+       c.relreplident::text AS identity, c.relispartition AS partition, c.relfilenode::bigint AS file, c.xmin::text::bigint AS file_since,
        EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate) AS has_key
 FROM below JOIN pg_class c ON c.oid = below.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind <> 'p' ORDER BY below.top, n.nspname, c.relname
@@ -226,6 +226,8 @@ def _partition(row: asyncpg.Record) -> Partition:
         logged=row["persistence"] == "p",
         replica_identity=ReplicaIdentity(row["identity"]),
         has_key=row["has_key"],
+        file=row["file"],
+        file_since=row["file_since"],
     )
 
 

@@ -73,6 +73,27 @@ class TableDefinition:
 ABSENT = TableDefinition()
 
 
+@dataclass(frozen=True, slots=True)
+class Refilled:
+    """The partitions of a table that have another file than before: TRUNCATE, VACUUM FULL and some ALTER TABLE make a new one.
+
+    Attributes:
+        partitions: their names.
+        at_once: they are all partitions of the table, and one transaction gave them their files, as a TRUNCATE of the table does.
+    """
+
+    partitions: frozenset[str]
+    at_once: bool
+
+
+def refilled(before: TableDefinition, now: TableDefinition) -> Refilled:
+    """Return the partitions that have another file than before; partitions that one reading lacks are a change of the definition."""
+    files = {leaf.name: leaf.file for leaf in before.shape.partitions} if before.shape is not None else {}
+    leaves = now.shape.partitions if now.shape is not None else ()
+    changed = frozenset(leaf.name for leaf in leaves if files.get(leaf.name, leaf.file) != leaf.file)
+    return Refilled(changed, len(changed) == len(leaves) and len({leaf.file_since for leaf in leaves}) == 1)
+
+
 def shape_differences(table: str, live: TableShape | None, shadow: TableShape | None) -> Iterator[SchemaDifference]:
     """Yield the differences that make the rows of a table incomparable: columns, types and the primary key."""
     if live is None or shadow is None:

@@ -1,5 +1,7 @@
 """Read the definitions of a database's tables again and again: cheaply whether anything changed, then in full.
 
+It also finds what no log shows: a TRUNCATE of a single partition gives that partition another file.
+
 A fingerprint is one query over the catalogue rows of the captured tables and the list of all tables: a few milliseconds. Only when it
 differs from the one before are the definitions read.
 """
@@ -24,7 +26,8 @@ WITH watched AS (
     SELECT c.oid FROM unnest($1::text[], $2::text[]) AS w (schema, relation)
     JOIN pg_namespace n ON n.nspname = w.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.relation)
 SELECT md5(concat_ws('|',
-    (SELECT string_agg(concat_ws(' ', c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident), ',' ORDER BY c.oid)
+    (SELECT string_agg(concat_ws(' ', c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
+                                 CASE WHEN c.relispartition THEN c.relfilenode END), ',' ORDER BY c.oid)
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND n.nspname <> ALL($4::text[])),
     (SELECT string_agg(concat_ws(' ', attrelid, attnum, xmin), ',' ORDER BY attrelid, attnum)

@@ -4,7 +4,7 @@ Pure, so that modules that only compute with shapes (the SQL of the row writer, 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from comparator.exchanges.row_changes import RowDescription
@@ -98,6 +98,8 @@ class Partition:
         logged: the partition is not unlogged.
         replica_identity: the part of old rows in the write-ahead log; each partition has its own.
         has_key: the partition has a replica identity under DEFAULT: a primary key that is not deferrable.
+        file: number of the file that holds its rows (pg_class.relfilenode): TRUNCATE gives it another one. No part of the definition.
+        file_since: the transaction that gave it this file, or changed its catalogue row since (pg_class.xmin).
     """
 
     name: str
@@ -106,6 +108,8 @@ class Partition:
     logged: bool
     replica_identity: ReplicaIdentity
     has_key: bool
+    file: int = field(default=0, compare=False)
+    file_since: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

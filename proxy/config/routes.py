@@ -3,8 +3,9 @@
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
+from comparator.table_names import canonical_name
 from proxy.config.constraints import Count, NonNegative, Share
 
 StatusPattern = Annotated[str, Meta(pattern="^[1-5](xx|[0-9]{2})$")]
@@ -81,3 +82,15 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Exchanges per second that are mirrored, all workers together; the rest is skipped (`rate_limited`). 0: unlimited."""
     quiet: bool = False
     """The route may stay without calls: the rollout then does not wait for comparisons of it."""
+    tables: tuple[str, ...] = ()
+    """Tables that its requests read or write, as in `capture.tables`. While the changes of one are not all captured, its exchanges are
+    skipped (`not_capturable`); while live and shadow define one differently, too (`schema_differs`). Needed only for tables that cannot be
+    captured: what is captured shows by itself which requests write it."""
+
+    def __post_init__(self) -> None:
+        """Give each table its canonical name.
+
+        Raises:
+            ValueError: a text does not name a table.
+        """
+        structs.force_setattr(self, "tables", tuple(canonical_name(table) for table in self.tables))

@@ -25,7 +25,8 @@ class RunnerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     queue_max: PositiveCount = 2_000
     """Exchanges that may wait. Beyond it the mirrored run is skipped (`overload`); changes of live are still applied."""
     rows_max: PositiveCount = 100_000
-    """Changed rows of live that may wait for the shadow. Beyond it they are dropped, and the shadow is resynced by whole tables."""
+    """Changed rows of live that may wait for the shadow, besides those of the largest transaction. Beyond it they are dropped, and the
+    shadow is resynced by whole tables."""
     batch_max: PositiveCount = 256
     """Exchanges read from the journal at a time."""
     timeout_s: Positive = 10.0

@@ -32,6 +32,7 @@ from comparator.verdict import Lookups
 from proxy.config.backends import BackendsSettings
 from proxy.config.runner import Resync, RunnerSettings
 from proxy.config.settings import Settings
+from proxy.errors import SettingsError
 from proxy.journal.driver import JournalPosition, JournalReader
 from proxy.journal.reconciliation import RunnerState
 from proxy.journal.registry import journal_keys, open_reader, writer_states
@@ -222,7 +223,8 @@ async def _open_effects(
     ) as opened:
         opened.refuse_contradictions(compare)
         index = KeyIndex(compare.tables, opened.primary_keys, route_kind=compare.route_kind)
-        agreement = SchemaAgreement(index, lambda: rules.tables)
+        touched = {route.name: frozenset(route.tables) for route in settings.routes if route.tables}
+        agreement = SchemaAgreement(index, lambda: rules.tables, touched)
         keys = agreement.primary_keys
         ledger = Ledger(index, primary_keys=keys, background=compare.background, undivided=opened.bound)
         shadow = ShadowAttribution(
@@ -231,14 +233,30 @@ async def _open_effects(
             lost_after_us=int(options.unsettled_s_max * 1_000_000),
         )
         state = ShadowState({}, metrics)
-        watch = _schema_watch(opened, agreement, capture, metrics, ledger, state.wake.set)
+        watch = _schema_watch(opened, agreement, capture, metrics, ledger, state)
         await watch.begin()
+        _refuse_unknown_tables(agreement)
         rows = RowWatch()
         state.feeds = _feeds(opened, index, ledger, shadow, metrics, watch, rows)
         served = ServedAttribution(options, ledger, state, metrics, safe_routes)
         tables = AlignedShadow(opened.live, opened.shadow, opened.writer)
         sampler = _row_sampler(opened, index, ledger, state, rows, options, metrics)
         yield EffectParts(True, keys, agreement.schemas, index, ledger, state, served, shadow, tables, watch, sampler)
+
+
+def _refuse_unknown_tables(agreement: SchemaAgreement) -> None:
+    """Hold `routes[].tables` against the catalogues.
+
+    Raises:
+        SettingsError: a route declares a table that neither database has; all of them are named.
+    """
+    problems = [
+        f"routes.{route}.tables: no such table: {', '.join(sorted(missing))} (for a view, name the tables below it)"
+        for route, declared in agreement.touched.items()
+        if (missing := declared - agreement.existing)
+    ]
+    if problems:
+        raise SettingsError("; ".join(problems))
 
 
 def _row_sampler(
@@ -272,11 +290,16 @@ def _schema_watch(
     capture: CaptureSettings,
     metrics: RunnerMetrics,
     ledger: Ledger,
-    wake: Callable[[], None],
+    state: ShadowState,
 ) -> SchemaWatch:
     shapes = ShadowShapes(
-        databases.live, databases.shadow, capture, databases.writer, ledger, agreement.tables, changed=wake
+        databases.live, databases.shadow, capture, databases.writer, ledger, agreement.tables, changed=state.wake.set
     )
+
+    async def delivered() -> None:
+        for feed in state.feeds.values():
+            await feed.fence()
+
     return SchemaWatch(
         agreement,
         DatabaseSchema(databases.live, capture),
@@ -285,6 +308,7 @@ def _schema_watch(
         on_change=shapes.take,
         read_obstacles=shapes.read_obstacles,
         advance_sequences=shapes.advance_sequences,
+        delivered=delivered,
     )
 
 

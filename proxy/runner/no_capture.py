@@ -167,10 +167,9 @@ class NoSchemaWatch:
     def rules_changed(self) -> None:
         """Do nothing."""
 
-    def refuses_run(self, exchange: Exchange, changes: Iterable[RowChange]) -> bool:
-        """Return False."""
+    def refusal(self, exchange: Exchange, changes: Iterable[RowChange]) -> RunnerSkip | None:
+        """Return None."""
         del exchange, changes
-        return False
 
     def refuses_verdict(
         self, exchange: Exchange, keys: Keys, served: Observation, mirrored: Observation, comparison: Comparison

@@ -74,8 +74,8 @@ class SchemaGuard(Protocol):
         """Tables that are defined alike again, and due for a resync."""
         ...
 
-    def refuses_run(self, exchange: Exchange, changes: Iterable[RowChange]) -> bool:
-        """Return whether an exchange whose served side made these changes cannot be compared."""
+    def refusal(self, exchange: Exchange, changes: Iterable[RowChange]) -> RunnerSkip | None:
+        """Return the cause for which an exchange whose served side made these changes cannot be compared, None if it can be."""
         ...
 
     def applicable(self, changes: Sequence[RowChange], xid: int) -> Sequence[RowChange]:
@@ -288,8 +288,9 @@ class Runner:
         if self.state.needs_clone:
             return RunnerSkip.NEEDS_CLONE
         changes = [change for keyed in run.claim.transactions for change in keyed.transaction.changes]
-        if self.schema.refuses_run(run.exchange, changes):
-            return RunnerSkip.SCHEMA_DIFFERS
+        refusal = self.schema.refusal(run.exchange, changes)
+        if refusal is not None:
+            return refusal
         if self.strays.is_unsettled(run.claim.keys):
             return RunnerSkip.UNSETTLED
         return self.served_effects.refusal(run.exchange) or self.state.quarantine_of(run)
@@ -418,7 +419,7 @@ class Runner:
 
     def _shed_load(self) -> None:
         """Drop what waits while the shadow is unavailable or too slow: memory is bounded, and live never waits."""
-        if self.ledger.rows > self.settings.rows_max:
+        if self.ledger.is_overfull(self.settings.rows_max):
             logger.warning("shadow_load_shed", extra={"rows": self.ledger.rows})
             self.state.request_resync(ResyncReason.OVERFLOW, changes_missed=True)
             self._shed += self.ledger.shed()

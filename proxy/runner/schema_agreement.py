@@ -12,9 +12,12 @@ aligned and resynced. Otherwise it is *paused*: its rows are left alone, and eve
 A row shows a change of its table as soon as it is delivered, because it carries the definition that it was written under. What no row
 shows is found by the readings of `schema_watch`, and no verdict is given before a reading that began after it (`verdict_queue`).
 
+No log shows a TRUNCATE of a single partition, but it gives the partition another file. So does one of the whole table, which is in the
+log; a file without one there pauses the table until a resync, and nothing that wrote meanwhile is compared, for it may have done that.
+
 While tables are paused an exchange can be compared if nothing of it can have to do with them:
 
-    wrote a paused table, on either side                              skipped
+    wrote a paused table, on either side, or its route declares one   skipped
     wrote none, and both sides agree                                  compared: a match
     wrote none, but a paused table is not captured, and its route
         is known to write that table                                  skipped: its rows may be missing in both sides' changes
@@ -24,30 +27,38 @@ While tables are paused an exchange can be compared if nothing of it can have to
     one side answered with an error of its own                        skipped: the column or table that it needs may be missing
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from comparator.capture.attribution_keys import Key, KeyIndex
 from comparator.capture.schema_difference import (
     ABSENT,
+    Refilled,
     SchemaDifference,
     TableDefinition,
     behaviour_differences,
     differences,
+    refilled,
 )
 from comparator.capture.table_shape import TableShape
 from comparator.effects.catalog_check import contradictions
 from comparator.exchanges.model import Exchange, Observation, Response, Role
-from comparator.exchanges.row_changes import RowChange, RowDescription, Transaction
+from comparator.exchanges.row_changes import Op, RowChange, RowDescription, Transaction
 from comparator.exchanges.skip import SAFE_METHODS
 from comparator.exchanges.table_schema import TableSchema
 from comparator.tables import Table
 from comparator.verdict import Comparison, Verdict
+from proxy.runner.skip_causes import RunnerSkip
 from proxy.runner.transaction_snapshot import TransactionSnapshot
 
 SERVER_ERROR: Final = 500
+EMPTIED_REMEMBERED: Final = 100
+"""Times at which partitions were emptied that are remembered, for exchanges that are compared later."""
+DECODED_EARLY_US: Final = 1_000_000
+"""Time by which a transaction may be read from the log before a query sees what it committed."""
 WITHHELD_KEYS_MAX: Final = 100_000
 """Keys of rows that the shadow lacks, by table; beyond it every exchange may read such a row."""
 
@@ -78,12 +89,14 @@ class PausedTable:
         differences: how the databases define it differently.
         problems: what `compare.tables` says of it that the catalogue contradicts, and what keeps it from being written.
         captured: its rows are still captured in both databases.
+        emptied: partitions whose rows are gone, or were written again, without a word in the log.
     """
 
     since_us: int
     differences: tuple[SchemaDifference, ...] = ()
     problems: tuple[str, ...] = ()
     captured: bool = True
+    emptied: frozenset[str] = frozenset()
 
     @property
     def is_settled(self) -> bool:
@@ -92,8 +105,11 @@ class PausedTable:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """The differences and problems in words."""
-        return (*map(str, self.differences), *self.problems)
+        """The differences, problems and emptied partitions in words."""
+        emptied = (
+            f"partition {name} was emptied or rewritten by itself, which is in no log" for name in sorted(self.emptied)
+        )
+        return (*map(str, self.differences), *self.problems, *emptied)
 
 
 @dataclass(slots=True)
@@ -103,6 +119,7 @@ class SchemaAgreement:
     Attributes:
         index: finds the keys of rows.
         described: returns the section `compare.tables` in force.
+        touched: the tables that a route declares to read or write, by its name (`routes[].tables`).
         tables: shapes of the tables in force, as the shadow has them. Changed in place: others hold it.
         primary_keys: of the tables in force, `()` for none. Changed in place.
         schemas: of the tables in force, for comparisons. Changed in place.
@@ -115,6 +132,7 @@ class SchemaAgreement:
 
     index: KeyIndex
     described: Callable[[], Mapping[str, Table]]
+    touched: Mapping[str, AbstractSet[str]] = field(default_factory=dict[str, AbstractSet[str]])
     tables: dict[str, TableShape] = field(default_factory=dict[str, TableShape])
     primary_keys: dict[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     schemas: dict[str, TableSchema] = field(default_factory=dict[str, TableSchema])
@@ -134,6 +152,10 @@ class SchemaAgreement:
     _copied: dict[str, TransactionSnapshot] = field(default_factory=dict[str, TransactionSnapshot])
     _written: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     _withheld: dict[str, set[Key]] = field(default_factory=dict[str, set[Key]])
+    _truncated_us: dict[tuple[Role, str], int] = field(default_factory=dict[tuple[Role, str], int])
+    _emptied_us: deque[tuple[int, int]] = field(
+        default_factory=lambda: deque[tuple[int, int]](maxlen=EMPTIED_REMEMBERED)
+    )
 
     # What the databases define.
 
@@ -146,14 +168,28 @@ class SchemaAgreement:
             self._tolerated[name] = frozenset(behaviour_differences(name, here, there))
         self._take(now_us, first=True)
 
-    def update(self, live: SchemaState, shadow: SchemaState, now_us: int, *, observations: int) -> None:
+    def shows_refilled(self, live: SchemaState, shadow: SchemaState) -> bool:
+        """Return whether these readings show partitions with other files than the last ones."""
+        now = {Role.SERVED: live, Role.MIRRORED: shadow}
+        return any(
+            refilled(self._states[role].definitions.get(name, ABSENT), definition).partitions
+            for role, state in now.items()
+            for name, definition in state.definitions.items()
+        )
+
+    def update(
+        self, live: SchemaState, shadow: SchemaState, now_us: int, *, observations: int, since_us: int = 0
+    ) -> None:
         """Take new readings. Tables whose definition changed are paused until `resume`.
+
+        Where they show partitions with other files, everything that was committed before them has been delivered to `observe`.
 
         Args:
             live: reading of live.
             shadow: reading of the shadow.
             now_us: the time.
             observations: value of `observations` when the readings began; what rows have shown since then, they may not contain.
+            since_us: time before which everything that the readings show for the first time was not committed.
         """
         before = self._states
         self._unread = {name: number for name, number in self._unread.items() if number > observations}
@@ -167,11 +203,27 @@ class SchemaAgreement:
         for name in changed & self.tables.keys():
             self._pause(name, PausedTable(now_us))
             self._remove(name)
+        for role, state in self._states.items():
+            for name in state.definitions.keys() - changed:
+                found = refilled(before[role].definitions.get(name, ABSENT), state.definitions[name])
+                if found.partitions and not self._is_truncation(role, name, found, since_us):
+                    self._pause(name, PausedTable(now_us, emptied=found.partitions))
+                    self._remove(name)
+                    self._emptied_us.append((since_us, now_us))
         self._take(now_us)
+
+    def _is_truncation(self, role: Role, name: str, found: Refilled, since_us: int) -> bool:
+        """Return whether a TRUNCATE of the whole table that the log has shown explains the new files of its partitions."""
+        return found.at_once and self._truncated_us.get((role, name), 0) >= since_us - DECODED_EARLY_US
 
     def redescribe(self, now_us: int) -> None:
         """Hold the tables against the descriptions in force, after these have changed."""
         self._take(now_us)
+
+    @property
+    def existing(self) -> AbstractSet[str]:
+        """Names of the tables of applications that at least one database has."""
+        return frozenset[str]().union(*(state.tables for state in self._states.values()))
 
     @property
     def watched(self) -> frozenset[str]:
@@ -295,7 +347,8 @@ class SchemaAgreement:
     def _pause(self, name: str, paused: PausedTable) -> None:
         before = self.paused.get(name)
         since_us = paused.since_us if before is None else before.since_us
-        self.paused[name] = PausedTable(since_us, paused.differences, paused.problems, paused.captured)
+        emptied = paused.emptied if before is None else before.emptied | paused.emptied
+        self.paused[name] = replace(paused, since_us=since_us, emptied=emptied)
         if not (before is not None and before.is_settled and paused.is_settled):
             self._remove(name)
 
@@ -324,6 +377,8 @@ class SchemaAgreement:
         found = False
         for change in transaction.changes:
             description = change.description
+            if change.op is Op.TRUNCATE:
+                self._truncated_us[role, change.table] = now_us
             if description is None or self._descriptions.get((role, change.table)) is description:
                 continue
             if change.table in self.tables and self._fits(role, change.table, description):
@@ -350,12 +405,26 @@ class SchemaAgreement:
         started_us = exchange.started_ns // 1_000
         return self.paused.keys() | {name for name, resumed_us in self._resumed_us.items() if resumed_us > started_us}
 
-    def refuses_run(self, exchange: Exchange, changes: Iterable[RowChange]) -> bool:
-        """Return whether an exchange whose served side made these changes cannot be compared."""
+    def uncaptured(self, route: str) -> AbstractSet[str]:
+        """Return the tables that a route declares, of which not every change is captured while both databases define them alike."""
+        return self.touched.get(route, frozenset()) - self.tables.keys() - self.paused.keys()
+
+    def refusal(self, exchange: Exchange, changes: Iterable[RowChange]) -> RunnerSkip | None:
+        """Return the cause for which an exchange whose served side made these changes cannot be compared, None if it can be."""
         written = {change.table for change in changes}
         self._note_written(exchange.route, written)
+        if self.uncaptured(exchange.route):
+            return RunnerSkip.NOT_CAPTURABLE
+        if self._may_have_emptied(exchange):
+            return RunnerSkip.SCHEMA_DIFFERS
         affected = self.affected(exchange)
-        return bool(affected) and (bool(written & affected) or self._may_write_unseen(exchange, affected))
+        if affected and (self._touches(exchange, written, affected) or self._may_write_unseen(exchange, affected)):
+            return RunnerSkip.SCHEMA_DIFFERS
+        return None
+
+    def _touches(self, exchange: Exchange, written: AbstractSet[str], affected: AbstractSet[str]) -> bool:
+        """Return whether the exchange wrote one of the affected tables, or its route declares one."""
+        return not affected.isdisjoint(written | self.touched.get(exchange.route, frozenset()))
 
     def refuses_verdict(
         self,
@@ -369,9 +438,11 @@ class SchemaAgreement:
         written = {c.table for o in (served, mirrored) for t in o.effects.transactions for c in t.changes}
         self._note_written(exchange.route, written)
         affected = self.affected(exchange)
+        if self._may_have_emptied(exchange):
+            return True
         if not affected:
             return False
-        if written & affected or self._may_write_unseen(exchange, affected):
+        if self._touches(exchange, written, affected) or self._may_write_unseen(exchange, affected):
             return True
         if comparison.verdict in (Verdict.MATCH, Verdict.KNOWN):
             return False
@@ -380,6 +451,17 @@ class SchemaAgreement:
         if any(difference.table for difference in comparison.differences):
             return False
         return not self._written.get(exchange.route) or self._reads_withheld(exchange, keys, affected)
+
+    def _may_have_emptied(self, exchange: Exchange) -> bool:
+        """Return whether the exchange may have emptied a partition, on either side: it wrote when that happened."""
+        if not self._emptied_us or exchange.request.method in SAFE_METHODS:
+            return False
+        began_us, ended_us = exchange.started_ns // 1_000, exchange.ended_ns // 1_000
+        if any(from_us <= ended_us and began_us <= until_us for from_us, until_us in self._emptied_us):
+            return True
+        # It may have been mirrored later than it was served, while the shadow's partition was emptied.
+        last_us = self._emptied_us[-1][1]
+        return began_us <= last_us and any(paused.emptied for paused in self.paused.values())
 
     def _may_write_unseen(self, exchange: Exchange, affected: AbstractSet[str]) -> bool:
         """Return whether the exchange may have written a table whose rows are not captured."""

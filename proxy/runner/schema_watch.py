@@ -18,6 +18,7 @@ from typing import Final, Protocol
 import asyncpg
 
 from comparator.capture.attribution_keys import Keys
+from comparator.capture.errors import CaptureError
 from comparator.capture.schema_reading import SchemaReading, read_fingerprint, read_schema
 from comparator.capture.settings import CaptureSettings
 from comparator.capture.table_shape import Catalog
@@ -29,6 +30,7 @@ from comparator.verdict import Comparison
 from proxy.runner.clock import now_us
 from proxy.runner.metrics import RunnerMetrics
 from proxy.runner.schema_agreement import PausedTable, SchemaAgreement, SchemaState
+from proxy.runner.skip_causes import RunnerSkip
 from proxy.runner.transaction_snapshot import TransactionSnapshot
 
 logger = logging.getLogger(__name__)
@@ -87,6 +89,7 @@ class SchemaWatch:
         on_change: called after the agreement changed; takes the shapes into use.
         read_obstacles: reads what keeps tables of the shadow from being written.
         advance_sequences: moves sequences that are new in the shadow apart from live's.
+        delivered: returns when everything that both databases have committed before has been observed.
     """
 
     agreement: SchemaAgreement
@@ -96,6 +99,8 @@ class SchemaWatch:
     on_change: Callable[[], None]
     read_obstacles: ReadObstacles
     advance_sequences: Callable[[], Awaitable[object]]
+    delivered: Callable[[], Awaitable[None]]
+    _checked_us: int = 0
     _fingerprints: tuple[str, str] | None = None
     _begun: int = 0
     _done: int = 0
@@ -116,6 +121,7 @@ class SchemaWatch:
 
     async def begin(self) -> None:
         """Take the first readings; errors of the databases pass through."""
+        self._checked_us = now_us()
         live, shadow = await self._read()
         self.agreement.begin(live, shadow, now_us())
         for difference in self.agreement.tolerated():
@@ -133,7 +139,7 @@ class SchemaWatch:
             began_s = loop.time()
             try:
                 await self.check()
-            except (asyncpg.PostgresError, *UNAVAILABLE) as error:
+            except (asyncpg.PostgresError, CaptureError, *UNAVAILABLE) as error:
                 logger.warning("schema_check_failed", extra={"error": f"{type(error).__name__}: {error}"})
                 await asyncio.sleep(RETRY_PAUSE_S)
             await asyncio.sleep(max(0.0, began_s + CHECK_PAUSE_S - loop.time()))
@@ -142,18 +148,27 @@ class SchemaWatch:
         """Read the definitions again if they have changed.
 
         Raises:
-            asyncpg.PostgresError, UNAVAILABLE: a database did not answer; nothing has changed.
+            asyncpg.PostgresError, UNAVAILABLE, CaptureError: a database did not answer; nothing has changed.
         """
         self._wanted.clear()
         self._begun += 1
+        began_us = now_us()
         number, agreement = self._begun, self.agreement
         observations, tables = agreement.observations, agreement.watched
         if agreement.has_unread or self._fingerprints != await self._read_fingerprints(tables):
+            before = self._fingerprints
             live, shadow = await self._read()
-            await self.advance_sequences()
-            agreement.update(live, shadow, now_us(), observations=observations)
+            try:
+                await self.advance_sequences()
+                if agreement.shows_refilled(live, shadow):
+                    await self.delivered()
+            except BaseException:
+                self._fingerprints = before
+                raise
+            agreement.update(live, shadow, now_us(), observations=observations, since_us=self._checked_us)
             self._show()
             self.on_change()
+        self._checked_us = began_us
         async with self._checked:
             self._done = number
             self._checked.notify_all()
@@ -214,9 +229,9 @@ class SchemaWatch:
         self.agreement.enter(tables)
         self.on_change()
 
-    def refuses_run(self, exchange: Exchange, changes: Iterable[RowChange]) -> bool:
-        """See `SchemaAgreement.refuses_run`."""
-        return self.agreement.refuses_run(exchange, changes)
+    def refusal(self, exchange: Exchange, changes: Iterable[RowChange]) -> RunnerSkip | None:
+        """See `SchemaAgreement.refusal`."""
+        return self.agreement.refusal(exchange, changes)
 
     def refuses_verdict(
         self, exchange: Exchange, keys: Keys, served: Observation, mirrored: Observation, comparison: Comparison

@@ -45,6 +45,8 @@ class RunnerSkip(StrEnum):
     # Found when it is its turn: the shadow is not in the state that the served side started from.
     SCHEMA_DIFFERS = "schema_differs"
     """It has to do with a table that live and shadow define differently, or did while it ran."""
+    NOT_CAPTURABLE = "not_capturable"
+    """Its route lists a table of which not every change is captured (`routes[].tables`)."""
     NEEDS_CLONE = "needs_clone"
     """The shadow contradicts live as a whole."""
     NOT_CAPTURED = "not_captured"

@@ -31,6 +31,7 @@ from comparator.settings import CompareSettings
 from comparator.tables import AttributionKey, Table
 from proxy.config.databases import DatabasesSettings
 from proxy.config.journal import JournalSettings
+from proxy.config.routes import RouteSettings
 from proxy.config.runner import RunnerSettings
 from proxy.config.settings import Settings
 from proxy.journal.driver import JournalWriter
@@ -233,6 +234,7 @@ async def schema_lab(
     schema: str = SCHEMA,
     tables: dict[str, Table] | None = None,
     captured: Sequence[str] = ("a", "b"),
+    routes: Sequence[RouteSettings] = (),
 ) -> AsyncGenerator[SchemaLab, None]:
     """Create live, clone it, start services and the runner."""
     capture = CaptureSettings(driver=driver, tables=tuple(captured), poll_ms=20, lock_timeout_ms=10_000)
@@ -257,6 +259,7 @@ async def schema_lab(
             databases=DatabasesSettings(live=live, shadow=shadow, store=store),
             journal=JournalSettings(directory=str(folder / "journal"), flush_ms=2.0),
             capture=capture,
+            routes=tuple(routes),
             runner=RunnerSettings(
                 port=free_port(), claim_wait_ms=1_500, confirm_per_s_max=10_000, tagged_sides=tuple(Side)
             ),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+import msgspec
 import pytest
 from aiohttp import ClientSession
 
@@ -14,8 +15,11 @@ from comparator.exchanges.model import Side
 from comparator.settings import CompareSettings
 from comparator.tables import Table
 from proxy.cli.main import main
+from proxy.config.routes import RouteSettings
 from proxy.config.runner import RunnerSettings
+from proxy.errors import SettingsError
 from proxy.rollout.accounting import Samples, total
+from proxy.runner.app import serve
 from tests.support.matrix import sliced
 from tests.support.mirror_lab import WRITTEN, MirrorLab, install_log, mirror_lab
 from tests.support.mirroring import mirroring, outcomes, send_requests, settled
@@ -238,6 +242,45 @@ async def test_partition_that_is_attached_pauses_its_table(postgres_dsn: str, tm
         assert set(skipped(samples, "a")) == {"schema_differs"}
         assert set((await lab.verdicts()).values()) == {"match"}
         assert await lab.unequal("a", "b") == []
+
+
+@pytest.mark.parametrize("driver", sliced([Driver.STREAM, Driver.TRIGGERS, Driver.SQL], 1))
+async def test_partition_that_is_emptied_by_itself_is_resynced(
+    postgres_dsn: str, tmp_path: Path, driver: Driver
+) -> None:
+    schema = PARTITIONED + "CREATE TABLE a_2 PARTITION OF a FOR VALUES FROM (10) TO (20);"
+    async with schema_lab(postgres_dsn, tmp_path, driver, schema=schema) as lab:
+        write = "INSERT INTO a (owner, v, w) VALUES ('{key}', 'v', 1), ('{key}', 'v', 11)"
+        compared_ids = {(await lab.request("a", statement))[0] for statement in (write, "TRUNCATE a", write)}
+        await lab.idle()
+        assert paused(await lab.scrape()) == set()
+        await lab.request("purge", "TRUNCATE a_1", WRITE_B)
+        samples = await lab.idle(lambda s: total(s, "shadow_resyncs_total", reason="schema") >= 1)
+        await lab.migrate("TRUNCATE a_2", on="live")
+        resynced = total(samples, "shadow_resyncs_total", reason="schema") + 1
+        await lab.idle(lambda s: total(s, "shadow_resyncs_total", reason="schema") >= resynced)
+        compared_ids.add((await lab.request("b", WRITE_B))[0])
+        samples = await lab.resumed()
+        assert skipped(samples, "purge") == {"schema_differs": 1.0}
+        assert await lab.verdicts() == dict.fromkeys(compared_ids, "match")
+        assert await lab.unequal("a", "b") == []
+
+
+async def test_routes_that_declare_a_table_which_is_not_captured_are_skipped(postgres_dsn: str, tmp_path: Path) -> None:
+    schema = SCHEMA + "CREATE UNLOGGED TABLE cache (owner text, v text);"
+    routes = [RouteSettings(name="cached", path="/cached", methods=("POST",), tables=("cache", "a"))]
+    async with schema_lab(postgres_dsn, tmp_path, Driver.STREAM, schema=schema, routes=routes) as lab:
+        await lab.request("cached", "INSERT INTO cache VALUES ('{key}', 'v')", WRITE_A)
+        equal, _ = await lab.request("a", WRITE_A)
+        samples = await lab.idle()
+        assert skipped(samples, "cached") == {"not_capturable": 1.0}
+        assert await lab.verdicts() == {equal: "match"}
+        assert await lab.unequal("a", "b") == []
+        wrong = [RouteSettings(name="x", path="/x", tables=("nothing",))]
+        runner = msgspec.structs.replace(lab.settings.runner, name="other", port=free_port())
+        settings = msgspec.structs.replace(lab.settings, routes=tuple(wrong), runner=runner)
+        with pytest.raises(SettingsError, match=r"routes\.x\.tables: no such table: nothing"):
+            await serve(settings, {}, stop=asyncio.Event())
 
 
 async def test_enumerated_value_and_constraint_on_one_side_pause_their_table(postgres_dsn: str, tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """Tables in force while definitions change, and the exchanges that can be compared meanwhile."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from comparator.capture.attribution_keys import KeyIndex
 from comparator.capture.schema_difference import Behaviour, TableDefinition
-from comparator.capture.table_shape import Column, ReplicaIdentity, TableKind, TableShape
+from comparator.capture.table_shape import Column, Partition, ReplicaIdentity, TableKind, TableShape
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import (
     Effects,
@@ -24,6 +25,7 @@ from comparator.exchanges.row_changes import Op, RowChange, RowDescription, Tran
 from comparator.tables import AttributionKey, Table
 from comparator.verdict import Comparison, Verdict
 from proxy.runner.schema_agreement import SchemaAgreement, SchemaState
+from proxy.runner.skip_causes import RunnerSkip
 from proxy.runner.transaction_snapshot import TransactionSnapshot
 
 INTEGER, TEXT = (23, -1), (25, -1)
@@ -243,8 +245,8 @@ def test_row_of_a_table_with_another_oid_pauses_its_table() -> None:
 def test_exchange_that_wrote_a_paused_table_is_refused() -> None:
     made = agreement()
     changed(made, state(WIDER, B), state(A, B))
-    assert made.refuses_run(exchange(), [insert(A)])
-    assert not made.refuses_run(exchange(route="other"), [insert(B)])
+    assert made.refusal(exchange(), [insert(A)])
+    assert not made.refusal(exchange(route="other"), [insert(B)])
     assert refuses(made, mirrored=observation(Role.MIRRORED, insert(A)))
     assert not refuses(made)
 
@@ -254,8 +256,76 @@ def test_exchange_that_began_before_the_resync_is_refused_still() -> None:
     changed(made, state(WIDER, B), state(WIDER, B))
     made.enter(["a"])
     made.resume(["a"], SEEN, 150)
-    assert made.refuses_run(exchange(started_us=100), [insert(A)])
-    assert not made.refuses_run(exchange(started_us=200), [insert(A)])
+    assert made.refusal(exchange(started_us=100), [insert(A)])
+    assert not made.refusal(exchange(started_us=200), [insert(A)])
+
+
+def test_route_that_declares_a_table_which_is_not_captured_is_skipped() -> None:
+    made = agreement(state(A, B, also=("c",)), state(A, B, also=("c",)))
+    made.touched = {"r": frozenset({"b", "c"}), "other": frozenset({"b"})}
+    assert made.refusal(exchange(), [insert(B)]) is RunnerSkip.NOT_CAPTURABLE
+    assert made.refusal(exchange(route="other"), [insert(B)]) is None
+    assert made.existing == {"a", "b", "c"}
+
+
+def test_route_that_declares_a_paused_table_is_skipped_though_it_wrote_nothing() -> None:
+    made = agreement()
+    made.touched = {"r": frozenset({"a"})}
+    changed(made, state(WIDER, B), state(A, B))
+    assert made.refusal(exchange(method="GET"), []) is RunnerSkip.SCHEMA_DIFFERS
+    assert made.refusal(exchange(route="other", method="GET"), []) is None
+    assert refuses(made, of=exchange(method="GET"))
+
+
+def parted(*files: tuple[int, int]) -> TableShape:
+    """Return a partitioned table; each partition has this file since this transaction."""
+    leaves = tuple(
+        Partition(f"a_{n}", f'"a_{n}"', TableKind.TABLE, True, ReplicaIdentity.FULL, True, file, since)
+        for n, (file, since) in enumerate(files)
+    )
+    return replace(A, kind=TableKind.PARTITIONED, partitions=leaves)
+
+
+TRUNCATED = RowChange("a", Op.TRUNCATE, None, None)
+REFILLED = {
+    "one partition alone": ([(11, 7), (20, 1)], [], {"a_0"}),
+    "one partition alone, beside a TRUNCATE that a reading has shown": ([(11, 7), (20, 1)], [10], {"a_0"}),
+    "all partitions, one by one": ([(11, 7), (21, 8)], [150], {"a_0", "a_1"}),
+    "all partitions, which is in no log": ([(11, 7), (21, 7)], [], {"a_0", "a_1"}),
+    "the whole table": ([(11, 7), (21, 7)], [150], set()),
+    "none": ([(10, 7), (20, 1)], [], set()),
+}
+
+
+@pytest.mark.parametrize("case", REFILLED)
+@pytest.mark.parametrize("role", Role)
+def test_partition_that_was_emptied_by_itself_pauses_its_table(case: str, role: Role) -> None:
+    files, truncated_ms, emptied = REFILLED[case]
+    before, now = state(parted((10, 1), (20, 1)), B), state(parted(*files), B)
+    made = agreement(before, before)
+    for at in truncated_ms:
+        made.observe(role, transaction(TRUNCATED), at * 1_000_000)
+    readings = (now, before) if role is Role.SERVED else (before, now)
+    assert made.shows_refilled(*readings) is bool(files[0][0] != 10)
+    made.update(*readings, 200_000_000, observations=0, since_us=100_000_000)
+    assert (made.paused["a"].emptied if "a" in made.paused else set()) == emptied
+    assert made.settled == (("a",) if emptied else ())
+
+
+def test_exchange_that_may_have_emptied_a_partition_is_skipped() -> None:
+    before = state(parted((10, 1), (20, 1)), B)
+    made = agreement(before, before)
+    made.refusal(exchange(), [insert(B)])
+    made.update(state(parted((11, 7), (20, 1)), B), before, 200, observations=0, since_us=100)
+    assert "partition a_0 was emptied or rewritten by itself" in made.paused["a"].reasons[0]
+    assert made.refusal(exchange(started_us=150), [insert(B)]) is RunnerSkip.SCHEMA_DIFFERS
+    assert refuses(made, of=exchange(started_us=50))
+    assert not refuses(made, of=exchange(started_us=50, method="GET"))
+    assert not refuses(made, of=exchange(started_us=250))
+    made.enter(["a"])
+    assert made.resume(["a"], SEEN, 300) == ("a",)
+    assert refuses(made, of=exchange(started_us=150))
+    assert not refuses(made, of=exchange(started_us=50))
 
 
 JUDGED = {
@@ -271,7 +341,7 @@ JUDGED = {
 def test_mismatch_stands_where_the_paused_table_cannot_be_its_cause(case: str) -> None:
     refused, differences, status, method, before = JUDGED[case]
     made = agreement()
-    made.refuses_run(exchange(), [insert(shape) for shape in before])
+    made.refusal(exchange(), [insert(shape) for shape in before])
     changed(made, state(WIDER, B), state(A, B))
     mirrored = observation(Role.MIRRORED, status=status)
     assert refuses(made, *differences, mirrored=mirrored, of=exchange(method=method)) is refused
@@ -286,7 +356,7 @@ def test_failed_run_is_no_evidence_while_a_table_is_paused() -> None:
 
 def test_response_that_may_contain_withheld_rows_is_refused() -> None:
     made = agreement()
-    made.refuses_run(exchange(), [insert(B)])
+    made.refusal(exchange(), [insert(B)])
     changed(made, state(WIDER, B), state(A, B))
     kept = made.applicable([insert(WIDER, v="0xa"), insert(B)], 7)
     assert [change.table for change in kept] == ["b"]
@@ -296,11 +366,11 @@ def test_response_that_may_contain_withheld_rows_is_refused() -> None:
 
 def test_match_is_refused_where_writes_may_be_unseen() -> None:
     made = agreement()
-    made.refuses_run(exchange(route="writes-a"), [insert(A)])
-    made.refuses_run(exchange(route="writes-b"), [insert(B)])
+    made.refusal(exchange(route="writes-a"), [insert(A)])
+    made.refusal(exchange(route="writes-b"), [insert(B)])
     changed(made, state(B), state(B))
     assert not made.paused["a"].captured
-    assert made.refuses_run(exchange(route="writes-a"), [])
+    assert made.refusal(exchange(route="writes-a"), [])
     assert not refuses(made, of=exchange(route="writes-b"))
     assert refuses(made, of=exchange(route="unknown"))
     assert not refuses(made, of=exchange(route="reads", method="GET"))
