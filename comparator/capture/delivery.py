@@ -10,6 +10,7 @@ has been read too. Waiters share fences in rounds:
 
 import asyncio
 import uuid
+from typing import Final
 
 from comparator.capture.driver import Deliver
 from comparator.capture.errors import CaptureError, FenceTimeoutError
@@ -19,15 +20,21 @@ FENCE_PREFIX = "shadow.fence"
 """Prefix of a fence's message. A transaction that contains nothing but fences is never delivered, foreign fences included."""
 
 
+EXTENSIONS_MAX: Final = 11
+"""Times that the wait for a fence is extended while the log is being read."""
+
+
 class Fences:
     """Waiters for fences, in rounds. A waiter joins the first round that begins after its call.
 
     Attributes:
         requested: set while a waiter is in no round yet, so that the driver begins one.
+        progress: a number that the driver changes whenever it has read something.
     """
 
     def __init__(self) -> None:
         self.requested = asyncio.Event()
+        self.progress = 0
         self._name = uuid.uuid4().hex[:12]
         self._rounds = 0
         self._waiting: list[asyncio.Future[int]] = []
@@ -36,6 +43,10 @@ class Fences:
     async def wait(self, timeout_s: float) -> int:
         """Wait for a round that begins after this call to complete; return the LSN of its fence.
 
+        Args:
+            timeout_s: limit while nothing is read. In front of the fence may be transactions of many rows: while the driver reads, it
+                begins again, up to EXTENSIONS_MAX times.
+
         Raises:
             FenceTimeoutError: the round did not complete in time.
         """
@@ -43,10 +54,16 @@ class Fences:
         self._waiting.append(passed)
         self.requested.set()
         try:
-            async with asyncio.timeout(timeout_s):
-                return await passed
-        except TimeoutError as error:
-            raise FenceTimeoutError(f"no fence was read back from the log within {timeout_s:g} s") from error
+            for _ in range(1 + EXTENSIONS_MAX):
+                progress = self.progress
+                await asyncio.wait([passed], timeout=timeout_s)
+                if passed.done():
+                    return passed.result()
+                if self.progress == progress:
+                    break
+        finally:
+            passed.cancel()
+        raise FenceTimeoutError(f"no fence was read back from the log within {timeout_s:g} s")
 
     def begin_round(self) -> str:
         """Begin a round with all waiters; return the token to write to the log, "" when there are no waiters."""

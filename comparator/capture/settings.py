@@ -67,7 +67,7 @@ class CaptureSettings(Struct, frozen=True):
             SQL: `"a.b"."c"`. Empty: the tables of `compare.tables`.
         poll_ms: time between two reads of the sql and triggers drivers, in milliseconds; a fence reads at once.
         post_response_wait_ms: wait before each fence, in milliseconds, for a service that still writes after its response.
-        fence_timeout_ms: limit for a fence, in milliseconds: for what was committed before it to arrive.
+        fence_timeout_ms: limit for a fence, in milliseconds: for what was committed before it to arrive, while nothing is read.
         connect_timeout_ms: limit for each connection and for creating a slot, in milliseconds.
         lock_timeout_ms: limit for the lock of each table that is prepared, in milliseconds. Each of several attempts waits for a tenth of
             a second at most, so that no client queues behind it for longer.

@@ -97,11 +97,13 @@ class SqlCapture(ReconnectingCapture):
         maximum = self._settings.read_changes_max
         while True:
             rows = await conn.fetch(READ, self._slot, maximum, f'"{self._settings.publication}"', timeout=self._call_s)
+            self._fences.progress += bool(rows)
             for number, row in enumerate(rows, start=1):
                 transaction = self._decoder.feed(row["data"])
                 if transaction is not None:
                     self._deliver_decoded(transaction, self._decoder)
                 if number % YIELD_EVERY == 0:
+                    self._fences.progress += 1
                     await asyncio.sleep(0)
             if len(rows) < maximum:
                 return

@@ -194,6 +194,7 @@ class StreamCapture(ReconnectingCapture):
             if frame.response_wanted and self._wire is not None:
                 self._report(self._wire, response_wanted=False)
             return
+        self._fences.progress += 1
         transaction = self._decoder.feed(frame)
         if transaction is not None:
             self._deliver_decoded(transaction, self._decoder)

@@ -17,14 +17,23 @@ Worked example. The legacy serves exchange x (key 0xa1), which commits two trans
 """
 
 from bisect import bisect_left, bisect_right
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple, TypeAlias
 
 from comparator.capture.attribution import Attributor, Claim, KeyedTransaction, RequestWindow
-from comparator.capture.attribution_keys import Key, KeyIndex, Keys, RowId, RowReference, is_background, row_ids
+from comparator.capture.attribution_keys import (
+    NO_KEYS,
+    Key,
+    KeyIndex,
+    Keys,
+    RowId,
+    RowReference,
+    is_background,
+    row_ids,
+)
 from comparator.exchanges.model import EffectsOutcome, Exchange, Side
 from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
 from comparator.tables import BackgroundRule
@@ -142,6 +151,20 @@ class Ledger:
     def rows(self) -> int:
         """Number of changed rows of live in the items that wait or run."""
         return self._rows
+
+    def is_overfull(self, rows_max: int) -> bool:
+        """Return whether more changed rows wait or run than allowed, those of the largest transaction left out.
+
+        One transaction alone may be as large as the capture delivers it: dropping it would cost a resync, and gain nothing.
+        """
+        if self._rows <= rows_max:
+            return False
+        by_origin: Counter[tuple[str, int]] = Counter()
+        for number, item in self._items.items():
+            # A transaction that no request made is applied in parts.
+            origin = ("transaction", item.xid) if isinstance(item, BackgroundApply) else ("item", number)
+            by_origin[origin] += _row_count(item)
+        return self._rows - max(by_origin.values()) > rows_max
 
     def applied_lsn(self) -> int | None:
         """Return the LSN up to which every change of live is on the shadow; None when all that was delivered is."""
@@ -265,7 +288,8 @@ class Ledger:
         if mirror and claim.outcome is EffectsOutcome.ATTRIBUTED:
             self._add_run(exchange, claim)
         else:
-            self._apply_released(claim.transactions)
+            # Behind what came before it on the route's key, as its run would have been: else an earlier request could find its rows.
+            self._apply_released(claim.transactions, frozenset(route_keys))
         if not window.overlapped:
             for key in route_keys:
                 self._apply_released(self._attributor.release(before_us=window.opened_us, key=key))
@@ -398,9 +422,10 @@ class Ledger:
         began_us = self._began_us.get(keyed.transaction.request_id)
         return began_us is not None and began_us >= exchange.ended_ns // 1_000
 
-    def _apply_released(self, released: Iterable[KeyedTransaction]) -> None:
+    def _apply_released(self, released: Iterable[KeyedTransaction], keys: Keys = NO_KEYS) -> None:
+        """Apply transactions that are mirrored for no exchange; `keys` are those of the exchange that made them, if one did."""
         for keyed in released:
-            self._add_applies(keyed, delivered=self._remove_unclaimed(keyed))
+            self._add_applies(keyed, keys, delivered=self._remove_unclaimed(keyed))
 
     def _may_have_seen_others(self, exchange: Exchange, window: RequestWindow, claim: Claim) -> bool:
         """Return whether it is uncertain that a request without effects saw a change which is no request's.
@@ -438,7 +463,7 @@ class Ledger:
         self._scheduler.remove(number)
         return number
 
-    def _add_applies(self, keyed: KeyedTransaction, *, delivered: int | None = None) -> None:
+    def _add_applies(self, keyed: KeyedTransaction, owned_by: Keys = NO_KEYS, *, delivered: int | None = None) -> None:
         """Add the changes of a transaction, split by their keys: one that touches many keys does not make them wait for each other.
 
         One that truncates is not split: what it wrote before the TRUNCATE is gone, and what it wrote behind it is not. Neither is one
@@ -446,14 +471,14 @@ class Ledger:
         """
         changes = keyed.transaction.changes
         if _truncates(changes) or any(change.table in self.undivided for change in changes):
-            self._add_apply(keyed.keys, changes, keyed.transaction, delivered)
+            self._add_apply(keyed.keys | owned_by, changes, keyed.transaction, delivered)
             return
         groups: dict[frozenset[Key], list[RowChange]] = {}
         for change in changes:
             keys, _ = self._index.keys_of((change,))
             groups.setdefault(keys, []).append(change)
         for keys, changes in groups.items():
-            self._add_apply(keys, tuple(changes), keyed.transaction, delivered)
+            self._add_apply(keys | owned_by, tuple(changes), keyed.transaction, delivered)
 
     def _add_apply(
         self, keys: Keys, changes: tuple[RowChange, ...], transaction: Transaction, delivered: int | None

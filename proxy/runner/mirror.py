@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 
 COMPARED_IN_PLACE_MAX_BYTES = 65_536
 """Longer responses are compared in a thread: handing them over costs less than blocking the event loop."""
+COMPARED_IN_PLACE_MAX_ROWS = 2_000
+"""So are the effects of more rows: a capture whose reader does not answer for long is disconnected by the server."""
 
 INCOMPARABLE = frozenset({EffectsOutcome.LOST, EffectsOutcome.UNTAGGED, EffectsOutcome.INTERFERED})
 """Outcomes after which the mirrored side's response is no evidence either: it may rest on rows that another request wrote."""
@@ -145,6 +147,10 @@ def changes_of(effects: Effects) -> list[RowChange]:
 
 def _body_bytes(observation: Observation) -> int:
     return len(observation.outcome.body) if isinstance(observation.outcome, Response) else 0
+
+
+def _row_count(observation: Observation) -> int:
+    return sum(len(transaction.changes) for transaction in observation.effects.transactions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,9 +300,11 @@ class Mirror:
             request=run.exchange.request,
             key=run.exchange.key,
         )
-        if max(_body_bytes(served), _body_bytes(mirrored)) <= COMPARED_IN_PLACE_MAX_BYTES:
+        if max(map(_body_bytes, (served, mirrored))) <= COMPARED_IN_PLACE_MAX_BYTES and (
+            max(map(_row_count, (served, mirrored))) <= COMPARED_IN_PLACE_MAX_ROWS
+        ):
             return compare()
-        # Comparing large bodies that differ takes seconds.
+        # Comparing large bodies that differ, or a hundred thousand rows, takes seconds.
         return await asyncio.to_thread(compare)
 
     async def _write(self, align: Align, live: Iterable[RowChange], shadow: Iterable[RowChange]) -> WrittenRows:

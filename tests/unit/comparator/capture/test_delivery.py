@@ -90,6 +90,22 @@ async def test_fence_that_is_never_read_back_times_out() -> None:
         await Fences().wait(0.01)
 
 
+async def test_fence_is_waited_for_while_the_log_is_read() -> None:
+    fences = Fences()
+
+    async def read() -> None:
+        await fences.requested.wait()
+        token = fences.begin_round()
+        for _ in range(4):
+            fences.progress += 1
+            await asyncio.sleep(0.05)
+        fences.complete_round(token, 10)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(read(), name="reader")
+        assert await fences.wait(0.1) == 10
+
+
 async def test_round_without_waiters_has_no_token() -> None:
     fences = Fences()
     with pytest.raises(FenceTimeoutError):

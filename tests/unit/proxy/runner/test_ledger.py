@@ -47,6 +47,16 @@ def lsns(ledger: Ledger) -> Sequence[tuple[type, int]]:
     return [(type(item), item.lsn) for _, item in ledger.start_ready(9)]
 
 
+def carried_out(ledger: Ledger) -> Sequence[tuple[type, int]]:
+    """Carry out everything, one round after the other; return the types and positions of the items."""
+    done: list[tuple[type, int]] = []
+    while started := ledger.start_ready(9):
+        for number, item in started:
+            done.append((type(item), item.lsn))
+            ledger.finish(number)
+    return done
+
+
 def test_claimed_transactions_are_one_run_and_the_others_background() -> None:
     ledger, claimant = made_ledger(), window("x", "0xa1")
     for lsn, address in [(10, "0xa1"), (20, "0xb2"), (30, "0xa1")]:
@@ -59,6 +69,26 @@ def test_claimed_transactions_are_one_run_and_the_others_background() -> None:
     assert lsns(ledger) == [(MirrorRun, 10)]
     assert ledger.release_unclaimed(before_us=1_000) == 1
     assert lsns(ledger) == [(BackgroundApply, 20)]
+
+
+def test_changes_of_a_skipped_exchange_wait_for_what_came_before_on_its_key() -> None:
+    ledger = made_ledger()
+    deliver(ledger, 10, "0xa1")
+    first, second = window("x", "0xa1"), window("y", "0xa1")
+    second.opened_us, second.closed_us = 200, 300
+    ledger.open(exchange("x", "0xa1"), first)
+    ledger.open(exchange("y", "0xa1"), second)
+    assert ledger.claim(exchange("x", "0xa1"), first, mirror=True)
+    # A row without a key of its own, which a request on 0xa1 finds by another condition.
+    change = RowChange("note", Op.INSERT, None, {"id": "1"})
+    message = LogicalMessage(REQUEST_MESSAGE_PREFIX, "y")
+    ledger.deliver(ledger.keyed(Transaction(250, 250, 250, 250, (change,), (message,)))[0])
+    second.tagged = True
+    assert ledger.claim(exchange("y", "0xa1"), second, mirror=False)
+    [(number, run)] = ledger.start_ready(9)
+    assert isinstance(run, MirrorRun)
+    ledger.finish(number)
+    assert lsns(ledger) == [(BackgroundApply, 250)]
 
 
 def truncating(lsn: int) -> Transaction:
@@ -107,6 +137,23 @@ def test_transaction_on_rows_that_constrain_one_another_is_applied_whole() -> No
     assert item.changes == changes
 
 
+def inserts(lsn: int, *ids: str) -> Transaction:
+    changes = tuple(RowChange("score", Op.INSERT, None, {"id": i, "address": f"0x{i}"}) for i in ids)
+    return Transaction(lsn, lsn, lsn, lsn, changes)
+
+
+def test_one_large_transaction_alone_is_not_too_much() -> None:
+    ledger = made_ledger()
+    ledger.deliver(ledger.keyed(inserts(10, "1", "2", "3", "4"))[0])
+    ledger.release_unclaimed(before_us=1_000)
+    assert ledger.rows == 4
+    assert not ledger.is_overfull(1)
+    ledger.deliver(ledger.keyed(inserts(20, "5", "6"))[0])
+    ledger.release_unclaimed(before_us=1_000)
+    assert ledger.is_overfull(1)
+    assert not ledger.is_overfull(2)
+
+
 def test_row_waits_while_its_table_is_about_to_be_emptied() -> None:
     ledger = made_ledger()
     ledger.deliver(ledger.keyed(truncating(20))[0])
@@ -136,7 +183,7 @@ def test_transaction_of_another_request_with_the_same_id_makes_a_claim_ambiguous
     claim = ledger.claim(exchange("x", "0xa1"), claimant, mirror=True)
     assert claim is not None
     assert claim.outcome is EffectsOutcome.AMBIGUOUS
-    assert lsns(ledger) == [(BackgroundApply, 10), (BackgroundApply, 20)]
+    assert carried_out(ledger) == [(BackgroundApply, 10), (BackgroundApply, 20)]
 
 
 @pytest.mark.parametrize(("before_us", "commit"), [(25, LiveCommit(10, 10)), (10, None)])
