@@ -11,8 +11,8 @@ the next; positions are comparable with LSNs.
 
 Rows are delivered before the DELETE is committed. Rows that a lost connection returns to the log are recognised by their xid.
 
-Each row of the log carries the columns of its table as they were when it was written, so rows from before and after a change of the
-table's definition are each decoded by their own.
+The first row that a statement wrote to a table carries its columns as they were then, and holds for the rows after it; so rows from before
+and after a change of the table's definition are each decoded by their own.
 """
 
 import asyncio
@@ -201,13 +201,14 @@ def transactions(rows: Sequence[asyncpg.Record], *, after: int) -> list[Transact
         last = group[-1]
         after = max(after + 1, last["lsn"])
         request = next((row["request"] for row in group if row["request"]), "")
+        described: dict[int, tuple[str, ...]] = {}
         assembled.append(
             Transaction(
                 xid=last["xid"] & 0xFFFFFFFF,
                 commit_lsn=after,
                 end_lsn=after,
                 committed_us=last["at_us"],
-                changes=tuple(_change(row) for row in group),
+                changes=tuple(_change(row, described) for row in group),
                 messages=(LogicalMessage(REQUEST_MESSAGE_PREFIX, request),) if request else (),
                 application=last["application"],
             )
@@ -215,9 +216,12 @@ def transactions(rows: Sequence[asyncpg.Record], *, after: int) -> list[Transact
     return assembled
 
 
-def _change(row: asyncpg.Record) -> RowChange:
-    name = table_name(row["schema_name"], row["relation"])
-    description = _description(row["table_oid"], tuple(row["columns"]))
+def _change(row: asyncpg.Record, described: dict[int, tuple[str, ...]]) -> RowChange:
+    """Decode a row of the log; `described` has the columns of the rows before it, by table."""
+    name, oid = table_name(row["schema_name"], row["relation"]), row["table_oid"]
+    if row["columns"] is not None:
+        described[oid] = tuple(row["columns"])
+    description = _description(oid, described.get(oid, ()))
     columns = description.columns
     return RowChange(name, OPS[row["op"]], _image(row["before"], columns), _image(row["after"], columns), description)
 

@@ -10,6 +10,13 @@ is read after a column was renamed, or dropped and another one added, may have b
 
     columns {1043:-1:first, 25:-1:last}   before (f1,l1)   after (x,l1)      ALTER TABLE a DROP COLUMN first, ADD COLUMN email text
     columns {25:-1:last, 25:-1:email}     before (l1,)     after (l1,e@x)
+
+Reading the columns costs more than all else of a row of the log, so a statement's later rows leave them out: no definition changes while
+it runs. The setting `shadow.described` names the table whose columns the last row has, until a trigger after the statement clears it:
+
+    INSERT INTO a ..   row 1: columns {..}, described = a   row 2: NULL   row 3: NULL   after the statement: described = none
+
+Rows that are written through another table, of a partition or a child, always have them: that trigger is not theirs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,6 +36,9 @@ from comparator.table_names import table_name
 TRIGGER = "zz_shadow_capture"
 """After-triggers fire in the order of their names, so this one sees the row as other triggers left it."""
 TRUNCATE_TRIGGER = f"{TRIGGER}_truncate"
+END_TRIGGER = f"{TRIGGER}_end"
+
+TRIGGER_NAMES = {"trigger": TRIGGER, "end": END_TRIGGER, "truncate": TRUNCATE_TRIGGER, "tag": trigger_tags.TRIGGER}
 
 SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS {schema};
@@ -36,7 +46,8 @@ CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.log (
     seq bigint GENERATED ALWAYS AS IDENTITY, xid bigint NOT NULL, lsn pg_lsn NOT NULL, at timestamptz NOT NULL,
     application text NOT NULL, request text NOT NULL, schema_name text NOT NULL, relation text NOT NULL,
     op text NOT NULL, before text, after text);
-ALTER TABLE {schema}.log ADD COLUMN IF NOT EXISTS table_oid oid NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS columns text[] NOT NULL DEFAULT '{}';
+ALTER TABLE {schema}.log ADD COLUMN IF NOT EXISTS table_oid oid NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS columns text[];
+ALTER TABLE {schema}.log ALTER COLUMN columns DROP NOT NULL;
 CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.marker (reader text NOT NULL);
 CREATE SEQUENCE IF NOT EXISTS {schema}.lease MINVALUE 0 START 0;
 """
@@ -49,6 +60,7 @@ SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO'
 SET extra_float_digits = '3' SET bytea_output = 'hex' SET lc_monetary = 'C' AS $body$
 DECLARE
     root oid := coalesce(pg_partition_root(TG_RELID), TG_RELID);
+    described boolean := TG_NARGS > 0 AND coalesce(current_setting('shadow.described', true), '') = TG_RELID::text;
 BEGIN
     INSERT INTO {schema}.log (xid, lsn, at, application, request, schema_name, relation, op, before, after, table_oid, columns)
     SELECT pg_current_xact_id()::text::bigint, pg_current_wal_insert_lsn(), clock_timestamp(),
@@ -58,24 +70,36 @@ BEGIN
         CASE WHEN root = TG_RELID THEN TG_TABLE_NAME ELSE (SELECT relname FROM pg_class WHERE oid = root) END, TG_OP,
         CASE WHEN TG_OP IN ('UPDATE', 'DELETE') THEN OLD::text END,
         CASE WHEN TG_OP IN ('INSERT', 'UPDATE') THEN NEW::text END,
-        root, ARRAY(SELECT atttypid || ':' || atttypmod || ':' || attname FROM pg_attribute
-            WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped ORDER BY attnum)
+        root, CASE WHEN NOT described THEN ARRAY(SELECT atttypid || ':' || atttypmod || ':' || attname FROM pg_attribute
+            WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped ORDER BY attnum) END
     FROM {schema}.lease WHERE last_value >= extract(epoch FROM clock_timestamp());
+    IF TG_NARGS > 0 AND NOT described AND FOUND AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = TG_RELID) THEN
+        PERFORM set_config('shadow.described', TG_RELID::text, true);
+    END IF;
+    RETURN NULL;
+END
+$body$;
+CREATE OR REPLACE FUNCTION {schema}.end_statement() RETURNS trigger LANGUAGE plpgsql AS $body$
+BEGIN
+    PERFORM pg_catalog.set_config('shadow.described', '', true);
     RETURN NULL;
 END
 $body$;
 """
 
 TRIGGERS = """
-CREATE OR REPLACE TRIGGER {trigger} AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {schema}.record();
+CREATE OR REPLACE TRIGGER {trigger} AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {schema}.record('described');
+CREATE OR REPLACE TRIGGER {end} AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {schema}.end_statement();
 CREATE OR REPLACE TRIGGER {truncate} AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {schema}.record();
 ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger};
+ALTER TABLE {table} ENABLE ALWAYS TRIGGER {end};
 ALTER TABLE {table} ENABLE ALWAYS TRIGGER {truncate};
 """
 
 DROP_TRIGGERS = """
 DROP TRIGGER IF EXISTS {tag} ON {table};
 DROP TRIGGER IF EXISTS {trigger} ON {table};
+DROP TRIGGER IF EXISTS {end} ON {table};
 DROP TRIGGER IF EXISTS {truncate} ON {table};
 """
 
@@ -134,7 +158,7 @@ async def install_tables(conn: asyncpg.Connection, settings: CaptureSettings, ta
 def _proof(schema: str) -> Iterator[str]:
     """Yield statements that fire the triggers on a table of our own: the tables of live are tried without changing a row."""
     scratch = f"{quote(schema)}.scratch"
-    names = {"trigger": TRIGGER, "truncate": TRUNCATE_TRIGGER, "table": scratch, "schema": quote(schema)}
+    names = {**TRIGGER_NAMES, "table": scratch, "schema": quote(schema)}
     yield f"CREATE TABLE {scratch} (v int)"
     yield TRIGGERS.format(**names)
     yield f"INSERT INTO {scratch} VALUES (1)"  # noqa: S608 (a quoted name)
@@ -167,7 +191,7 @@ async def remove(conn: asyncpg.Connection, settings: CaptureSettings) -> tuple[s
         RightsError: the role lacks a privilege.
         LockTimeoutError: a table was busy; run it again.
     """
-    triggers = [TRIGGER, TRUNCATE_TRIGGER, trigger_tags.TRIGGER]
+    triggers = list(TRIGGER_NAMES.values())
     # The triggers of a clone may be those of another schema than the configured one.
     schemas = [settings.log_schema, *await _schemas_of(conn, triggers, settings)]
     catalog = await read_catalog(conn, await _tables_with(conn, triggers, enabled="OARD"))
@@ -193,5 +217,4 @@ async def _tables_with(conn: Connection, triggers: list[str], *, enabled: str) -
 
 
 def _filled(template: str, table: TableShape, schema: str) -> str:
-    names = {"trigger": TRIGGER, "truncate": TRUNCATE_TRIGGER, "tag": trigger_tags.TRIGGER}
-    return template.format(**names, table=table.quoted, schema=quote(schema))
+    return template.format(**TRIGGER_NAMES, table=table.quoted, schema=quote(schema))
