@@ -135,6 +135,11 @@ class Comparison:
         return "; ".join(notes)
 
     @property
+    def is_complete(self) -> bool:
+        """True if rows were compared, and those of no table were left out: only then is a match one of rows too."""
+        return self.effects_compared and not self.left_out
+
+    @property
     def expired(self) -> tuple[RuleHit, ...]:
         """The expired rules that would have allowed a difference."""
         return tuple(hit for hit in self.rule_hits if hit.expired)

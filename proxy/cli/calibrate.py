@@ -81,13 +81,16 @@ async def calibrate(settings: Settings, side: Side, *, requests: int, seen_min: 
             tagged=side in runner.tagged_sides,
             effects=shadow.attribution,
             fence=shadow.feed.fence,
+            interruptions=lambda: shadow.feed.interruptions,
             write=shadow.write,
             primary_keys=shadow.primary_keys,
             schemas=shadow.schemas,
             comparator=Comparator(settings.compare),
             route_keys=shadow.route_keys,
         )
-        compared = [pair async for pair in calibrator.compare(exchanges)]
+        captured = shadow.schemas.keys()
+        unseen = {route.name for route in settings.routes if not captured >= set(route.tables)}
+        compared = [pair async for pair in calibrator.compare(e for e in exchanges if e.route not in unseen)]
     return calibration_of(
         compared, Clusterer(settings.compare.dynamic, tables=settings.compare.tables), seen_min=seen_min
     )
@@ -110,8 +113,9 @@ def _is_repeatable(exchange: Exchange) -> bool:
 
 
 def _as_text(result: Calibration, side: str) -> str:
-    total = result.equal + result.different + result.failed
+    total = result.equal + result.different + result.failed + result.uncertain
     counts = f"{result.equal} equal, {result.different} different, {result.failed} failed"
+    counts += f", {result.uncertain} not compared in full" if result.uncertain else ""
     return f"{side} against itself: {total} requests, {counts}\n{render_proposals(result.proposals)}"
 
 

@@ -328,7 +328,8 @@ async def _open_handler(
             Clusterer(settings.compare.dynamic, tables=settings.compare.tables),
             redactor_of(settings.compare, settings.journal.redaction, salt),
         )
-        yield BothSides(targets, shadow, Comparator(settings.compare), tally, results)
+        tables = {route.name: route.tables for route in settings.routes}
+        yield BothSides(targets, shadow, Comparator(settings.compare), tally, results, tables)
 
 
 def _backend(settings: Settings, side: Side, instance: str) -> BackendSettings:

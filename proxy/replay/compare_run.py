@@ -14,7 +14,7 @@ import datetime as dt
 import hashlib
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -122,9 +122,10 @@ class ReplayVerdicts:
 
     def add(self, route: str, run_id: str, comparison: Comparison) -> None:
         """Add one comparison, in which the legacy side was `served`."""
-        self.by_route.setdefault(route, Counter())[comparison.verdict] += 1
         if comparison.effects_note:
             self.uncertain[LeftOut.EFFECTS_NOT_COMPARED] += 1
+        if not comparison.effects_note or comparison.differences:
+            self.by_route.setdefault(route, Counter())[comparison.verdict] += 1
         shapes = sorted(f"{d.kind} {d.place} {d.natural_key}" for d in comparison.differences)
         self.lines.append(f"{run_id} {comparison.verdict} {comparison.cause_label} {'; '.join(shapes)}")
         occurrences = self.clusterer.occurrences(route, comparison)
@@ -213,18 +214,22 @@ def _verdicts(counts: Counter[Verdict]) -> Verdicts:
 
 @dataclass(slots=True)
 class BothSides:
-    """Send each request to both sides, and compare."""
+    """Send each request to both sides, and compare. `tables` has those that a route declares to read or write, by its name."""
 
     targets: Mapping[Side, TargetSender]
     shadow: ReplayShadow
     comparator: Comparator
     tally: Tally
     results: ReplayVerdicts
+    tables: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
 
     async def handle(
         self, request: ScheduledRequest, recorded: RecordedExchange, due_ns: int | None, *, credentials_missing: bool
     ) -> None:
         """Run both sides, one after the other, and compare them."""
+        if not self.shadow.schemas.keys() >= set(self.tables.get(recorded.route, ())):
+            self.results.uncertain[LeftOut.NOT_CAPTURABLE] += 1
+            return
         run_id = request_id(request) or f"replay-{request.number}"
         observations: dict[Side, Observation] = {}
         for side in ORDER:

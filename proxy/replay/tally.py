@@ -133,7 +133,9 @@ class LeftOut(StrEnum):
     CREDENTIALS_MISSING = "credentials_missing"
     """Both sides refused the request (401 or 403), whose credentials are missing: not compared."""
     EFFECTS_NOT_COMPARED = "effects_not_compared"
-    """Change data capture lost transactions: the responses alone were compared."""
+    """Change data capture lost transactions: a difference of the responses counts, an agreement does not."""
+    NOT_CAPTURABLE = "not_capturable"
+    """The route lists a table whose rows are not captured (`routes[].tables`): not sent."""
     LATE_TRANSACTIONS = "late_transactions"
     """Transactions that were committed after the response to their request: undone, and not compared."""
 

@@ -3,12 +3,13 @@
 import random
 
 from comparator.exchanges.difference import Difference, Kind
-from comparator.exchanges.model import Side
+from comparator.exchanges.model import EffectsOutcome, Side
 from comparator.findings.clustering import Clusterer
 from comparator.findings.redaction import Redactor, keyed_digest
 from comparator.verdict import Comparison, Verdict, VerdictCause
 from proxy.replay.compare_run import ReplayVerdicts
 from proxy.replay.report import Verdicts
+from proxy.replay.tally import LeftOut
 
 MATCH = Comparison(Verdict.MATCH, None, Side.LEGACY, effects_compared=True)
 FAILED = Comparison(Verdict.FAILED, VerdictCause.MIRRORED_TIMEOUT, Side.LEGACY)
@@ -31,6 +32,14 @@ def judged(*comparisons: tuple[str, Comparison]) -> ReplayVerdicts:
 def test_failed_request_is_not_compared() -> None:
     result = judged(("a", MATCH), ("b", FAILED), ("c", mismatch("1", "2"))).verdicts()
     assert result == {"score": Verdicts(compared=2, match=1, mismatch=1, failed=1)}
+
+
+def test_agreement_of_responses_without_rows_is_no_match() -> None:
+    outcomes = (EffectsOutcome.LOST, EffectsOutcome.ATTRIBUTED)
+    lost = Comparison(Verdict.MATCH, None, Side.LEGACY, effects_outcomes=outcomes)
+    results = judged(("a", MATCH), ("b", lost))
+    assert results.verdicts() == {"score": Verdicts(compared=1, match=1)}
+    assert results.uncertain == {LeftOut.EFFECTS_NOT_COMPARED: 1}
 
 
 def test_like_mismatches_form_one_finding_with_the_first_example() -> None:
