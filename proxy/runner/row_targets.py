@@ -93,7 +93,8 @@ def alignment(live: Iterable[RowChange], shadow: Iterable[RowChange], primary_ke
     shadow = [change for change in _behind_truncates(shadow) if change.table not in by_shadow ^ by_live]
     unknown = {change.table for change in (*live, *shadow) if _is_incomplete(change, primary_keys)}
     rows = _keyed_targets(live, shadow, primary_keys)
-    rows += _whole_row_targets(_surplus(live, primary_keys) - _surplus(shadow, primary_keys))
+    columns = _common_columns(live, shadow)
+    rows += _whole_row_targets(_surplus(live, primary_keys, columns) - _surplus(shadow, primary_keys, columns))
     return Alignment(rows, tuple(sorted(by_live - by_shadow)), frozenset(by_shadow - by_live | unknown))
 
 
@@ -155,13 +156,31 @@ class _Surplus:
         return ((table, dict(values), count) for (table, values), count in self._counts.items())
 
 
-def _surplus(changes: Iterable[RowChange], primary_keys: PrimaryKeys) -> _Surplus:
+def _surplus(changes: Iterable[RowChange], primary_keys: PrimaryKeys, columns: Mapping[str, Row]) -> _Surplus:
     result = _Surplus()
     for change in changes:
         if change.op is not Op.TRUNCATE and _is_keyless(change, primary_keys):
-            result.add(change.table, change.before, -1)
-            result.add(change.table, change.after, 1)
+            common = columns.get(change.table)
+            result.add(change.table, _restricted(change.before, common), -1)
+            result.add(change.table, _restricted(change.after, common), 1)
     return result
+
+
+def _common_columns(live: Iterable[RowChange], shadow: Iterable[RowChange]) -> dict[str, Row]:
+    """Return the columns that both databases' images have, by table; the change log has generated columns, an older server's log does not.
+
+    Without them equal rows would not be equal. Tables that one database alone changed are left out.
+    """
+    of_live, of_shadow = ({c.table: c.after or c.before or {} for c in changes} for changes in (live, shadow))
+    return {
+        table: {name: None for name in of_live[table] if name in of_shadow[table]}
+        for table in of_live.keys() & of_shadow.keys()
+        if of_live[table].keys() != of_shadow[table].keys()
+    }
+
+
+def _restricted(image: Row | None, columns: Row | None) -> Row | None:
+    return image if image is None or columns is None else {name: image[name] for name in columns if name in image}
 
 
 def _whole_row_targets(surplus: _Surplus) -> list[RowTarget]:

@@ -8,6 +8,5 @@ the requests that each shape gets, and `oracle` judges what came of them. `clust
 database that the product never sees.
 
 `test_slice` visits every shape once and `test_generated` works on ten generated schemas; `make zoo` does it all. What is not exact, because
-nothing could tell: a mirrored request reads rows that a job wrote a moment later than the served one did, and a TRUNCATE of a single
-partition is in no log.
+nothing could tell: a mirrored request reads rows that a job wrote a moment later than the served one did.
 """

@@ -201,6 +201,14 @@ CREATE DOMAIN email AS text COLLATE nocase CHECK (VALUE = lower(VALUE));
         values="""'k' || {n}, '{"b": 1,  "a": [1, 1.0]}'::json, {v}""",
     ),
     one_table(
+        "no primary key, and a stored generated column",
+        "keyless_generated",
+        columns="k text, v text, made text GENERATED ALWAYS AS (v || '!') STORED",
+        insert_columns="k, v",
+        row="('k' || {n})",
+        values="'k' || {n}, {v}",
+    ),
+    one_table(
         "no primary key but a unique one",
         "keyless_unique",
         columns="k text NOT NULL UNIQUE, v text",

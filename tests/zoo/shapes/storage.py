@@ -62,7 +62,6 @@ SHAPES = (
         "CREATE TABLE by_levels_1 PARTITION OF by_levels_low FOR VALUES IN (1); "
         "CREATE TABLE by_levels_high PARTITION OF by_levels FOR VALUES FROM (2) TO (9)",
     ),
-    # (A TRUNCATE of a single partition is in no log; the preflight warns of it.)
     Shape(
         name="inheritance",
         ddl="""

@@ -161,7 +161,7 @@ INSERT INTO leaf_emptied (root_id, v) SELECT id, 'seeded' FROM root_emptied
             "INSERT INTO many VALUES ({new}, 'new')",
         ),
         update=("UPDATE many SET v = v || ' updated' WHERE k < 1000 AND k >= {old} OR k > 10000",),
-        delete=("DELETE FROM many WHERE k BETWEEN 10000 AND 100000000 AND k % 2 = 0",),
+        delete=("DELETE FROM many WHERE k > 10000 AND k % 5 = {new} % 5",),
     ),
     plain(
         "transaction of 100,000 rows",

@@ -133,3 +133,10 @@ def test_out_of_line_value_that_live_did_not_change_is_restored_from_the_image_b
     assert alignment([live], [shadow], {"score": ("id",)}).rows == [
         target(row("b", note="other"), row("b", note="long"))
     ]
+
+
+def test_generated_column_of_one_log_alone_makes_no_difference_of_a_row_without_a_key() -> None:
+    of_live = [change(None, row("a", made="a!")), change(row("b", made="b!"), row("c", made="c!"))]
+    of_shadow = [change(None, row("a")), change(row("b"), row("c"))]
+    assert not alignment(of_live, of_shadow, {"score": ()})
+    assert alignment(of_live[:1], (), {"score": ()}).rows == [RowTarget("score", (), None, row("a", made="a!"))]
