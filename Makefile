@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup tools demo test test-matrix golden corpus third-party zoo lint format bench-peers bench-proxy docs dashboards lock clean
+.PHONY: help setup tools demo test test-matrix golden corpus third-party zoo lint format bench-peers bench-proxy docs pictures dashboards lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
@@ -33,12 +33,15 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup ## run the whole system on this machine for a minute (ARGS=--stay keeps it running)
 	@$(BIN)/shadow demo $(ARGS)
 
-# The tests evaluate the generated rules with promtool and Prometheus, which Debian packages.
+# The tests evaluate the generated rules with promtool and Prometheus, and open the web UI in Chromium; Debian packages all of them.
 tools:
-	@command -v promtool >/dev/null && command -v prometheus >/dev/null || \
-	  { [ "$$(id -u)" = 0 ] && echo "installing Debian's package prometheus, which the tests need" && apt-get update -qq && \
-	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null; } || \
-	  { echo "promtool is not installed: apt-get install prometheus" >&2; exit 1; }
+	@missing=""; \
+	command -v promtool >/dev/null && command -v prometheus >/dev/null || missing="$$missing prometheus"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	[ -z "$$missing" ] || \
+	  { [ "$$(id -u)" = 0 ] && echo "installing what the tests need of Debian:$$missing" && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; } || \
+	  { echo "the tests need Debian's packages: apt-get install$$missing" >&2; exit 1; }
 
 # Most of the time tests wait, so two workers share the machine well. Files run in the order of their names: the slow ones (e2e,
 # integration) come first, so that no worker is left alone with one of them at the end.
@@ -107,6 +110,9 @@ bench-%: setup
 
 docs: setup ## write the generated parts of docs/ (configuration, commands, exit codes, endpoints, metrics) from the code
 	@$(BIN)/python -m tests.support.docs
+
+pictures: setup tools ## take the screenshots of the web UI in docs/ui from an installation with two proxies (some three minutes)
+	@$(BIN)/python -m tests.support.ui_pictures $(ARGS)
 
 dashboards: setup ## write the Grafana dashboards and Prometheus rules in dashboards/generated from the code
 	@$(BIN)/python -m dashboards

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         console = Console(file=raw_stream(sys.stdout), width=_WIDTH)
     folder: Path = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    options = DemoOptions(folder, address_count=args.addresses, divergences=args.divergences)
+    options = DemoOptions(folder, address_count=args.addresses, divergences=args.divergences, with_ui=True)
     with _locked(folder):
         try:
             asyncio.run(_interruptible(_demo(console, options, args)))

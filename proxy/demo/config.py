@@ -23,6 +23,7 @@ class DemoAddresses:
     legacy_shadow: int
     candidate_live_admin: int
     candidate_shadow_admin: int
+    ui: int
     live_dsn: str
     shadow_dsn: str
     store_dsn: str
@@ -62,6 +63,7 @@ def _own(addresses: DemoAddresses) -> Document:
         },
         "journal": {"directory": str(addresses.folder / "journal")},
         "runner": {"host": "127.0.0.1", "port": addresses.runner},
+        "ui": {"host": "127.0.0.1", "port": addresses.ui, "name": "demo"},
     }
 
 

@@ -6,7 +6,7 @@ import shutil
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -43,6 +43,7 @@ class DemoOptions:
         known_differences: add people whom both sides score differently on purpose.
         profile: name of the population's profile; "" for that of the demo.
         prefix: of the names of the databases.
+        with_ui: run the web UI, too, from the beginning on.
         twin: run the scorer as the legacy too, so that nothing but chance differs.
         environment: further variables of all four backends.
         overrides: further configuration, which replaces that of the demo.
@@ -55,6 +56,7 @@ class DemoOptions:
     known_differences: bool = False
     profile: str = ""
     prefix: str = "demo_"
+    with_ui: bool = False
     twin: bool = False
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -85,6 +87,11 @@ class Installation:
     def admin_url(self) -> str:
         """URL of the proxy's admin port."""
         return f"http://127.0.0.1:{self.addresses.proxy_admin}"
+
+    @property
+    def ui_url(self) -> str:
+        """URL of the web UI."""
+        return f"http://127.0.0.1:{self.addresses.ui}"
 
     @property
     def runner_url(self) -> str:
@@ -137,10 +144,16 @@ async def installed(
     Raises:
         DemoError: a part did not start; the message says which part, why, and what to do.
     """
-    system = await prepared(server_dsn, options, on_step)
-    addresses, config_path = system.addresses, system.config_path
+    described = _described(server_dsn, options)
+    addresses, config_path = described.addresses, described.config_path
     async with AsyncExitStack() as stack:
         children: dict[str, ChildProcess] = {}
+        if options.with_ui:
+            # First of all: it shows how the other parts come up.
+            on_step(f"the web UI: http://127.0.0.1:{addresses.ui}")
+            plan = _ui(addresses, config_path)
+            children |= await stack.enter_async_context(running_children([plan], described.logs, lambda _: None))
+        system = await _filled(server_dsn, described, on_step)
         for group in (system.backends(), [_runner(addresses, config_path)], [_proxy(addresses, config_path)]):
             children |= await stack.enter_async_context(running_children(group, system.logs, on_step))
         names = tuple(text.partition(":")[0].strip() for text in options.divergences.split(",") if text.strip())
@@ -153,13 +166,25 @@ async def prepared(server_dsn: str, options: DemoOptions, on_step: Callable[[str
     Raises:
         DemoError: a database cannot be created or filled.
     """
+    return await _filled(server_dsn, _described(server_dsn, options), on_step)
+
+
+def _described(server_dsn: str, options: DemoOptions) -> PreparedInstallation:
+    """Choose addresses and write the configuration."""
     _check_checkout()
     logs = _fresh_folder(options.folder)
     addresses = _choose_addresses(server_dsn, options)
     config_path, settings = _configure(addresses, options)
+    return PreparedInstallation(options, addresses, config_path, settings, (), logs)
+
+
+async def _filled(
+    server_dsn: str, described: PreparedInstallation, on_step: Callable[[str], None]
+) -> PreparedInstallation:
+    """Create and fill the databases of a configuration."""
     on_step("databases: live, with a synthetic population whose credentials are really signed, and its clone, shadow")
-    issuers = await _databases(server_dsn, addresses, options, settings)
-    return PreparedInstallation(options, addresses, config_path, settings, issuers, logs)
+    issuers = await _databases(server_dsn, described.addresses, described.options, described.settings)
+    return replace(described, issuers=issuers)
 
 
 @asynccontextmanager
@@ -214,7 +239,7 @@ def _fresh_folder(folder: Path) -> Path:
 def _choose_addresses(server_dsn: str, options: DemoOptions) -> config.DemoAddresses:
     return config.DemoAddresses(
         options.folder,
-        *_free_ports(9),
+        *_free_ports(10),
         live_dsn=with_database(server_dsn, f"{options.prefix}live"),
         shadow_dsn=with_database(server_dsn, f"{options.prefix}shadow"),
         store_dsn=with_database(server_dsn, f"{options.prefix}store"),
@@ -332,6 +357,11 @@ def _proxy(addresses: config.DemoAddresses, config_path: Path) -> ChildPlan:
     command = python_module("proxy", "proxy", "--config", str(config_path))
     hint = "the message names the wrong setting; if another program uses a port, start the demo again"
     return ChildPlan("proxy", command, {}, f"http://127.0.0.1:{addresses.proxy_admin}/readyz", hint)
+
+
+def _ui(addresses: config.DemoAddresses, config_path: Path) -> ChildPlan:
+    command = python_module("proxy", "ui", "--config", str(config_path))
+    return ChildPlan("ui", command, {}, f"http://127.0.0.1:{addresses.ui}/healthz", "read its log")
 
 
 async def _all_ready(children: list[ChildProcess]) -> None:

@@ -287,6 +287,7 @@ def running_addresses(installation: Installation) -> str:
         "\n".join(
             [
                 "it keeps running until Ctrl-C:",
+                f"  web UI            {installation.ui_url}",
                 f"  request a score   curl -H 'X-API-Key: {key}' {installation.url}{installation.targets[1].path}",
                 f"  proxy's admin     {installation.admin_url}/metrics /status, POST /rollback",
                 f"  runner's admin    {installation.runner_url}/metrics /status",

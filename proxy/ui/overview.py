@@ -3,12 +3,13 @@
 import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 from comparator.postgres import Connection
 from comparator.stats.confidence import Interval, VerdictCounts, rate_interval
 from comparator.store import causes, queries, series
+from comparator.store.cause_activity import cause_activity
 from comparator.store.ended import EndedAs
 from comparator.store.rows import CauseRow, RouteLatency
 from comparator.verdict import Verdict
@@ -312,14 +313,14 @@ def stages_of(
         if not changes:
             changes.append((begins, share_of(entry.before, settings) or 0.0, False))
         changes.append((entry.at, share, entry.event is AuditEvent.ROLL_BACK))
-    pieces: list[StagePiece] = []
-    ends = [change[0] for change in changes[1:]] + [until]
-    for (at, share, rolled_back), end in zip(changes, ends, strict=True):
-        if end > begins and (not pieces or pieces[-1].percent != share or rolled_back):
-            pieces.append(StagePiece(max(begins, at), until, share, rolled_back))
-    return tuple(
-        replace(piece, ends=after.begins) for piece, after in zip(pieces, [*pieces[1:], None], strict=True) if after
-    ) + tuple(pieces[-1:])
+    # (a change before the time range is the share at its begin)
+    ends = [at for at, _, _ in changes[1:]] + [until]
+    pieces = [
+        StagePiece(max(begins, at), end, share, rolled_back)
+        for (at, share, rolled_back), end in zip(changes, ends[: len(changes)], strict=True)
+        if end > begins
+    ]
+    return tuple(pieces)
 
 
 async def _of_store(
@@ -398,7 +399,7 @@ async def _match(conn: Connection, request: ScreenRequest) -> MatchRate:
 async def _causes(conn: Connection, request: ScreenRequest) -> OpenCauses:
     bins = await _bins(conn, request)
     listed = await causes.causes(conn, all_causes=True, limit=CAUSES_READ_MAX)
-    over_time = await series.cause_counts_over_time(conn, since=bins.begins, until=bins.until, bin_s=bins.length_s)
+    over_time = await _cause_counts(conn, bins)
     is_open = [cause for cause in listed.causes if cause.state in OPEN_STATES and not cause.provisional]
     lines = [_cause_line(cause, over_time.get(cause.id, {}), bins) for cause in is_open]
     lines.sort(key=lambda line: (OPEN_STATES.index(line.state), -line.exchanges, line.id))
@@ -410,6 +411,15 @@ async def _causes(conn: Connection, request: ScreenRequest) -> OpenCauses:
         listed.mismatches,
         bins.length_s,
     )
+
+
+async def _cause_counts(conn: Connection, bins: Bins) -> Mapping[str, Mapping[dt.datetime, int]]:
+    """Return the exchanges of each cause by bin; over a long time by the slots that were counted while verdicts were stored."""
+    if bins.until - bins.begins <= series.FINE_SPAN_MAX:
+        return await series.cause_counts_over_time(conn, since=bins.begins, until=bins.until, bin_s=bins.length_s)
+    length = dt.timedelta(seconds=bins.length_s)
+    activity = await cause_activity(conn, since=bins.begins, until=bins.until, bin_length=length)
+    return {cause: one.bins for cause, one in activity.items()}
 
 
 def _cause_line(cause: CauseRow, counts: Mapping[dt.datetime, int], bins: Bins) -> CauseLine:

@@ -18,6 +18,7 @@ ADDRESSES = DemoAddresses(
     legacy_shadow=1007,
     candidate_live_admin=1008,
     candidate_shadow_admin=1009,
+    ui=1010,
     live_dsn="postgresql://x/live",
     shadow_dsn="postgresql://x/shadow",
     store_dsn="postgresql://x/store",
