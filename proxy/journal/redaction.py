@@ -49,8 +49,9 @@ class JournalRedactor:
         self._found: list[str] = []
         self._key = key
         self._redactor = Redactor(
-            (*settings.headers, *settings.query, *settings.names, *settings.json_paths),
+            settings.json_paths,
             lambda value: digest(value, key),
+            names=(*settings.headers, *settings.query, *settings.names),
             exempt=settings.exempt,
             recognize=settings.recognize,
             observe=self._observe,

@@ -183,8 +183,9 @@ def storable_id(exchange_id: str) -> str:
 def redactor_of(compare: CompareSettings, journal: RedactionSettings, salt: bytes) -> Redactor:
     """Return a redactor of what `compare.redact` names, and of what the journal redacts."""
     return Redactor(
-        (*compare.redact, *journal.headers, *journal.query, *journal.names, *journal.json_paths),
+        (*compare.redact, *journal.json_paths),
         keyed_digest(salt),
+        names=(*journal.headers, *journal.query, *journal.names),
         exempt=journal.exempt,
         recognize=journal.recognize,
         natural_keys={name: tuple(table.natural_key) for name, table in compare.tables.items()},
