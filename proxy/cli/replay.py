@@ -241,7 +241,11 @@ async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[
         total = session.total(span)
         shown = not args.no_progress
         async with progress_bar(total, lambda: session.done, lambda: tally.failed, shown=shown):
-            return await session.play(stop)
+            report = await session.play(stop)
+    if span is None and not recording.counts.complete:
+        for line in recording.counts.lines():
+            print_remark(line)
+    return report
 
 
 def _surveyed(recording: Recording, credentials: ReplayCredentials, args: argparse.Namespace) -> TimeSpan | None:

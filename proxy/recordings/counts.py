@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from comparator.exchanges.model import Response
+from comparator.exchanges.visible_text import visible
 from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, SkippedRecord
 
 KINDS_MAX: Final = 30
 OTHER_KINDS: Final = "other kinds"
 EXAMPLES_MAX: Final = 5
+SHOWN_CHARS: Final = 200
 
 
 @dataclass(slots=True)
@@ -59,7 +61,8 @@ class ReadCounts:
                 )
             case SkippedRecord():
                 kinds = self.skipped if item.is_http else self.not_http
-                kinds[item.kind if item.kind in kinds or len(kinds) < KINDS_MAX else OTHER_KINDS] += 1
+                kind = _shown(item.kind)
+                kinds[kind if kind in kinds or len(kinds) < KINDS_MAX else OTHER_KINDS] += 1
             case MalformedRecord():
                 self.malformed += 1
                 if len(self.examples) < EXAMPLES_MAX:
@@ -77,10 +80,16 @@ class ReadCounts:
 
     def lines(self) -> list[str]:
         """Return the line of the counts, and the malformed records that are kept as examples."""
-        lines = [str(self), *(f"  {record.location}: {record.reason}" for record in self.examples)]
+        lines = [str(self), *(_shown(f"  {record.location}: {record.reason}") for record in self.examples)]
         if self.malformed > len(self.examples):
             lines.append(f"  and {self.malformed - len(self.examples)} more")
         return lines
+
+
+def _shown(text: str) -> str:
+    """Return a text of a recording in one line of at most SHOWN_CHARS, with control characters escaped."""
+    shown = visible(text[:SHOWN_CHARS].replace("\n", " ").replace("\t", " "))
+    return f"{shown}…" if len(text) > SHOWN_CHARS else shown
 
 
 def _kinds(kinds: Counter[str]) -> str:

@@ -16,7 +16,9 @@ from typing import Final
 from comparator.exchanges.model import HeaderList, Request, Response
 from proxy.errors import MalformedError
 from proxy.http1.parser import ChunkDecoder
+from proxy.recordings.errors import RecordingError
 from proxy.recordings.model import (
+    TIME_MAX_NS,
     Item,
     NotHttpError,
     RecordedExchange,
@@ -36,7 +38,7 @@ MARK: Final = "🐵🙈🙉".encode()
 SEPARATOR: Final = b"\n" + MARK + b"\n"
 PENDING_MAX: Final = 1_000
 """Limit of the requests that wait for their response; GoReplay itself tolerates 100 records out of order."""
-TIME_MAX_NS: Final = 2**63
+RECORD_MAX_BYTES: Final = 128 * 1024**2
 NO_REQUEST: Final = "response without its request"
 SWITCHING_PROTOCOLS: Final = 101
 _STATUS_LINE: Final = re.compile(r"HTTP/\d(?:\.\d)? (\d{3})(?: |$)", re.ASCII)
@@ -52,7 +54,11 @@ def matches(head: bytes) -> bool:
 
 
 def parse(lines: Iterable[bytes]) -> Iterator[Item]:
-    """Yield the requests in the file's order, each with its response where the file has one."""
+    """Yield the requests in the file's order, each with its response where the file has one.
+
+    Raises:
+        RecordingError: a record is larger than RECORD_MAX_BYTES.
+    """
     pairs = _Pairs()
     for number, record in enumerate(_records(lines), 1):
         yield from pairs.add(record, f"record {number}")
@@ -76,13 +82,17 @@ def dump(recorded: RecordedExchange) -> bytes:
 
 def _records(lines: Iterable[bytes]) -> Iterator[bytes]:
     record: list[bytes] = []
+    size = 0
     for line in lines:
         if line.rstrip(b"\n") != MARK:
             record.append(line)
+            size += len(line)
+            if size > RECORD_MAX_BYTES:
+                raise RecordingError(f"a record is larger than {RECORD_MAX_BYTES // 1024**2} MiB")
             continue
         if record:
             yield b"".join(record).removesuffix(b"\n")
-        record = []
+        record, size = [], 0
     last = b"".join(record)
     if last.strip():
         # A last newline may be the body's or the begin of a truncated separator; that of an empty body ends the head.

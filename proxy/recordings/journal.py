@@ -8,13 +8,14 @@ from proxy.errors import JournalFormatError, SealedError
 from proxy.journal.format import Record, exchange_of
 from proxy.journal.redaction import JournalRedactor
 from proxy.journal.sealing import JournalKeys, records_of, unseal
-from proxy.journal.segments import frames, read_payload, segment_fault, segments, writers
+from proxy.journal.segments import LOCK, frames, read_payload, segment_fault, segments, writers
 from proxy.recordings.model import MalformedRecord, RecordedExchange, from_exchange
 
 
 def is_journal(directory: Path) -> bool:
     """Return whether a folder is that of a journal, or of one of its writers, even if it holds nothing now."""
-    return bool(segments(directory) or writers(directory))
+    folders = [directory / name for name in writers(directory)]
+    return bool(segments(directory)) or any((folder / LOCK).exists() or segments(folder) for folder in folders)
 
 
 def read(

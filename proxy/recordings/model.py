@@ -16,6 +16,8 @@ _URL_SAFE: Final = "!#$%&'()*+,/:;=?@[]~-._"
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?!\d+$)")
 """The scheme of an absolute URL; `host:443`, the target of a CONNECT, has none."""
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
+TIME_MAX_NS: Final = 2**63
+"""Times are less, in Unix nanoseconds: the year 2262."""
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BODILESS_STATUSES: Final = (204, 304)
 
@@ -88,7 +90,17 @@ def checked(item: Item, location: str) -> Item:
     wrong = next((name for name, _ in request.headers if not _TOKEN.fullmatch(name)), None)
     if wrong is not None:
         return MalformedRecord(location, f"{wrong[:40]!r} is not the name of a header")
+    if not all(map(_is_wire_text, (request.target, *(value for _, value in request.headers)))):
+        return MalformedRecord(
+            location, "its target or a header holds characters that are not bytes (U+0000 to U+00FF)"
+        )
+    if not (0 <= item.started_ns < TIME_MAX_NS and 0 <= item.duration_ns < TIME_MAX_NS):
+        return MalformedRecord(location, "timestamp out of range")
     return item
+
+
+def _is_wire_text(text: str) -> bool:
+    return text.isascii() or max(text) <= "\xff"
 
 
 class NotHttpError(ValueError):

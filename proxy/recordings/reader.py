@@ -67,7 +67,7 @@ def read(
     except (OSError, EOFError, zlib.error, zstandard.ZstdError, UnicodeDecodeError, RecordingError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         if not number:
-            raise RecordingError(f"{source}: {reason}") from error
+            raise RecordingError(f"{'standard input' if source == STANDARD_INPUT else source}: {reason}") from error
         yield MalformedRecord(f"after record {number}", str(reason))
 
 

@@ -35,6 +35,8 @@ from proxy.recordings.model import (
     without,
 )
 
+LINES_MAX: Final = 1_000
+"""Limit of the lines of a target in the http format; those beyond it are a target of their own, which is malformed."""
 _MEMBERS: Final = {"method", "url", "body", "header"}
 _TARGET: Final = re.compile(r"[A-Z]+\s+[^\s:]")
 """The beginning of a target's first line; `X : a` is a header."""
@@ -73,7 +75,7 @@ def parse_http(lines: Iterable[bytes], read: Callable[[str], bytes]) -> Iterator
         line = raw.removeprefix(b"\xef\xbb\xbf" if number == 1 else b"").decode("latin-1").strip()
         if line.startswith("#"):
             continue
-        if block and (not line or _TARGET.match(line) or block[-1].startswith("@")):
+        if block and (not line or _TARGET.match(line) or block[-1].startswith("@") or len(block) > LINES_MAX):
             yield _block(block, begin, read)
             block = []
         if line and not block:
@@ -102,7 +104,7 @@ def dump(recorded: RecordedExchange) -> bytes:
 def _target(document: dict[str, Any]) -> RecordedExchange:
     unknown = set(document) - _MEMBERS
     if unknown:
-        raise ValueError(f"unknown members: {', '.join(sorted(unknown))}")
+        raise ValueError(f"unknown members: {', '.join(map(repr, sorted(unknown)))}")
     named: dict[str, list[str]] = document.get("header") or {}
     headers = tuple((wire_text(str(name)), wire_text(str(value))) for name, values in named.items() for value in values)
     url, method = text_of(document["url"]), text_of(document["method"])

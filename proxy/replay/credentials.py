@@ -15,6 +15,7 @@ from proxy.replay.errors import CredentialError
 from proxy.replay.jwt_signing import sign_again
 
 PLACES_SHOWN: Final = 20
+PLACES_MAX: Final = 1_000
 BEARER: Final = "bearer "
 _CREDENTIAL_NAME: Final = re.compile("auth|cookie|credential|key|passw|secret|session|signature|token", re.IGNORECASE)
 _PLACEHOLDER: Final = re.compile(
@@ -176,7 +177,9 @@ class MissingCredentials:
         """Count one request."""
         places = tuple(places)
         self.requests += bool(places)
-        self.places.update((route, place) for place in places)
+        for place in places:
+            known = (route, place) in self.places or len(self.places) < PLACES_MAX
+            self.places[(route, place) if known else ("(others)", "elsewhere")] += 1
 
     def __str__(self) -> str:
         """Return the count, e.g. `3 requests without credentials`."""

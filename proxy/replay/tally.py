@@ -19,6 +19,9 @@ from proxy.recordings.model import RecordedExchange
 HIGHEST_US: Final = 3_600_000_000
 DIGITS: Final = 3
 LATENCIES_BEYOND_MIN: Final = 10
+ROUTES_MAX: Final = 400
+"""Limit of the pairs of side and route that are counted on their own; the others are one route, OTHER_ROUTES."""
+OTHER_ROUTES: Final = "(others)"
 NORMAL_95: Final = 1.96
 QUANTILES: Final = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 
@@ -188,7 +191,9 @@ class Tally:
         """
         counts = self.by_side_and_route.get((side, recorded.route))
         if counts is None:
-            counts = self.by_side_and_route.setdefault((side, recorded.route), SideCounts())
+            # Names of routes come from the recording, and each costs a megabyte of histograms.
+            route = recorded.route if len(self.by_side_and_route) < ROUTES_MAX else OTHER_ROUTES
+            counts = self.by_side_and_route.setdefault((side, route), SideCounts())
         counts.sent += 1
         counts.latency.add(wait_ns + service_ns)
         counts.service.add(service_ns)

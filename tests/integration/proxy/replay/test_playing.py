@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
@@ -410,6 +411,26 @@ def test_target_that_cannot_be_reached_is_one_line(
     assert main([*arguments, "--no-progress"]) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("shadow replay: cannot connect to http://127.0.0.1:1: ")
+
+
+def test_counts_of_the_standard_input_are_said_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = tmp_path / "targets"
+    recording.write_text("GET http://a/good\nGET http://a/good\nX\n")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server, recording.open() as standard_input:
+        monkeypatch.setattr(sys, "stdin", standard_input)
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        target = f"http://127.0.0.1:{server.server_port}"
+        arguments = ["replay", "-", "--format", "vegeta-http", "--to", "legacy", "--instance", target, "--strict"]
+        ended = main([*arguments, "--no-progress", "--speed", "max"])
+        server.shutdown()
+        serving.join()
+    output = capsys.readouterr()
+    assert ended == 1
+    assert "FAILED: --strict: read 2: 1 request, 1 malformed" in output.out
+    assert output.err.splitlines()[0] == "read 2: 1 request, 1 malformed"
 
 
 class Silence(BaseRequestHandler):

@@ -1,11 +1,13 @@
 """Every shape of recording is read entry for entry, and what is not a whole request is named or refused in words."""
 
 import base64
+import json
 from pathlib import Path
 
 import pytest
 
 from comparator.exchanges.model import Response
+from proxy.recordings import gor, vegeta
 from proxy.recordings.counts import KINDS_MAX, OTHER_KINDS, ReadCounts
 from proxy.recordings.errors import RecordingError
 from proxy.recordings.model import Item, MalformedRecord, RecordedExchange, SkippedRecord, header_of
@@ -97,6 +99,65 @@ def test_counts_are_one_line_of_words() -> None:
         "read 15: 0 requests, 7 not HTTP (4 data:, 3 websocket), 1 skipped (1 response of a replay), 7 malformed"
     )
     assert counts.lines()[1:] == [*(f"  line {number}: wrong" for number in range(5)), "  and 2 more"]
+
+
+def test_text_of_a_recording_is_shown_in_one_short_line_without_controls() -> None:
+    counts = ReadCounts()
+    counts.add(MalformedRecord("line 1", "\x1b[2J\x9b\n" + "x" * 500))
+    counts.add(SkippedRecord("", "t\x1b]0;cp"))
+    first, second = counts.lines()
+    assert first == "read 2: 0 requests, 1 not HTTP (1 t\\x1b]0;cp), 1 malformed"
+    assert second.startswith("  line 1: \\x1b[2J\\x9b x")
+    assert len(second) < 250
+
+
+def line(**changes: object) -> str:
+    """Return a line of our own format, with other members."""
+    request = {"method": "GET", "target": "/", "headers": []}
+    document = {"request": request, "started_ns": 1} | changes
+    return json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"started_ns": 10**400}, "timestamp out of range"),
+        ({"started_ns": -1}, "timestamp out of range"),
+        ({"duration_ns": 2**63}, "timestamp out of range"),
+        ({"request": {"method": "GET", "target": "/漢"}}, "characters that are not bytes"),
+        ({"request": {"method": "GET", "target": "/", "headers": [["A", "€"]]}}, "characters that are not bytes"),
+        ({"request": {"method": "GET", "target": "/", "headers": [["A: b\r\nC", "d"]]}}, "is not the name of a header"),
+        ({"request": {"method": "GET /\r\nX: y", "target": "/"}}, "is not a method"),
+        ({"request": {"method": "GET", "target": "example/"}}, "is neither a path nor an http(s) URL"),
+    ],
+)
+def test_request_that_could_not_be_sent_as_recorded_is_malformed(
+    tmp_path: Path, changes: dict[str, object], reason: str
+) -> None:
+    path = tmp_path / "a.ndjson"
+    path.write_text(f"{line()}\n{line(**changes)}\n")
+    good, bad = read(str(path))
+    assert isinstance(good, RecordedExchange)
+    assert isinstance(bad, MalformedRecord)
+    assert reason in bad.reason
+
+
+def test_gor_record_without_an_end_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gor, "RECORD_MAX_BYTES", 4 * 1024**2)
+    path = tmp_path / "a.gor"
+    path.write_bytes(b"1 a 1 0\n" + b"x" * 1023 * 8 + b"\n" * 5 * 1024**2)
+    with pytest.raises(RecordingError, match="a record is larger than 4 MiB"):
+        list(read(str(path)))
+
+
+def test_vegeta_target_without_an_end_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "targets"
+    path.write_text("GET http://a/\n" + "X: y\n" * 5_000)
+    first, *rest = read(str(path))
+    assert isinstance(first, RecordedExchange)
+    assert len(first.request.headers) <= vegeta.LINES_MAX + 1
+    assert [type(item) for item in rest] == [MalformedRecord] * len(rest)
+    assert len(rest) == 4
 
 
 def test_kinds_are_bounded() -> None:

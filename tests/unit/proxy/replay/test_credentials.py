@@ -5,7 +5,7 @@ import pytest
 
 from comparator.exchanges.model import Request
 from proxy.config.replay import ReplaySettings
-from proxy.replay.credentials import MissingCredentials, ReplayCredentials, credentials_of
+from proxy.replay.credentials import PLACES_MAX, MissingCredentials, ReplayCredentials, credentials_of
 from proxy.replay.errors import CredentialError
 
 DIGEST = "redacted:" + "0" * 32
@@ -68,6 +68,9 @@ def test_missing_credentials_are_listed_by_route_and_place() -> None:
     assert str(missing) == "30 requests without credentials"
     assert missing.lines()[1] == "       1  r0  query"
     assert missing.lines()[-2] == "  and 10 more places"
+    for number in range(5_000):
+        missing.add(f"other-{number}", ("query",))
+    assert len(missing.places) == PLACES_MAX + 1
 
 
 def test_tokens_are_unchanged_without_a_key() -> None:

@@ -24,7 +24,7 @@ from proxy.replay.report import (
     render_text,
 )
 from proxy.replay.report_diff import differing_members
-from proxy.replay.tally import LatencyHistogram, Tally
+from proxy.replay.tally import OTHER_ROUTES, ROUTES_MAX, LatencyHistogram, Tally
 
 MS = 1_000_000
 OK = Response(200, (), b"")
@@ -195,3 +195,13 @@ def test_missing_value_is_shown_as_nothing() -> None:
     example = FindingReport("f", "score", "extra", "t", "absent", "changed", 1, "id", "", "2")
     lines = render_text(report(verdicts={"a": Verdicts(compared=1, mismatch=1)}, findings=(example,))).splitlines()
     assert [line.strip() for line in lines[-2:]] == ["candidate 2", "legacy    nothing"]
+
+
+def test_routes_of_a_recording_are_bounded() -> None:
+    made = Tally()
+    for number in range(ROUTES_MAX + 50):
+        item = RecordedExchange(Request("GET", "/", (), b""), OK, route=f"r{number}")
+        made.add("legacy", item, OK, wait_ns=0, service_ns=MS)
+    assert len(made.routes()) == ROUTES_MAX + 1
+    assert made.of("legacy", OTHER_ROUTES).sent == 50
+    assert made.sent == ROUTES_MAX + 50
