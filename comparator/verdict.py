@@ -120,6 +120,11 @@ class Comparison:
         return NO_CAUSE if self.cause is None else self.cause.value
 
     @property
+    def response_only(self) -> bool:
+        """The verdict rests on the responses alone; `effects_note` has the reason."""
+        return self.verdict is not Verdict.FAILED and not self.effects_compared
+
+    @property
     def effects_note(self) -> str:
         """The reason for which effects were not compared, e.g. `legacy (mirrored): lost`; "" if they were, and for a failure.
 

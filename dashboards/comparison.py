@@ -205,6 +205,12 @@ def _shadow() -> Sequence[Panel]:
             unit="ops",
         ),
         timeseries(
+            "Compared by the response only",
+            Query(sum_by(rate(metrics.RESPONSE_ONLY.select()), "route", "reason"), "{{route}}: {{reason}}"),
+            unit="reqps",
+            description="Rows were not compared, so an equal response says nothing of what was written.",
+        ),
+        timeseries(
             "Mismatch journal",
             Query(sum_by(rate(metrics.MISMATCH_JOURNAL_WRITTEN.select()), "route"), "{{route}}"),
             Query(sum_by(metrics.MISMATCH_JOURNAL_DROPPED.select()), "dropped since the start"),

@@ -180,6 +180,7 @@ _RUNNER: Final = RunnerMetrics(CollectorRegistry())
 
 READ = declared(_RUNNER.read, RUNNER_JOB)
 COMPARED = declared(_RUNNER.compared, RUNNER_JOB)
+RESPONSE_ONLY = declared(_RUNNER.response_only, RUNNER_JOB)
 RUNNER_SKIPPED = declared(_RUNNER.skipped, RUNNER_JOB)
 FAILED = declared(_RUNNER.failed, RUNNER_JOB)
 DROPPED = declared(_RUNNER.dropped, RUNNER_JOB)

@@ -357,6 +357,9 @@ class FastGates:
         """Return True when every other gate about the candidate is open for one run."""
         settings, needed = self.settings, -math.log(self.alpha.opening)
         overall = evidence.total[:, run, ROUTES] - evidence.entered[:, run, ROUTES]
+        # Rows are compared in every comparison here, and the gates on rows need as many as the one on comparisons.
+        if overall[INDEX["judged"]] < settings.comparisons_min:
+            return False
         if overall[INDEX["effect_keys"]] >= self.auto.keys_min and (
             overall[INDEX["effect"]] > settings.effect_rate_max * overall[INDEX["judged"]]
         ):

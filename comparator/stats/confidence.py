@@ -135,6 +135,15 @@ class VerdictCounts:
         """The numerator of the match rate; transient and known differences do not count against a rollout."""
         return self.compared - self.mismatch
 
+    def __sub__(self, other: "VerdictCounts") -> "VerdictCounts":
+        return VerdictCounts(
+            self.match - other.match,
+            self.known - other.known,
+            self.mismatch - other.mismatch,
+            self.transient - other.transient,
+            self.failed - other.failed,
+        )
+
     def __add__(self, other: "VerdictCounts") -> "VerdictCounts":
         return VerdictCounts(
             self.match + other.match,

@@ -30,6 +30,25 @@ async def totals(conn: Connection, *, since: dt.date) -> tuple[VerdictTotal, ...
     return tuple([VerdictTotal(*record.values()) for record in await conn.fetch(SELECT_TOTALS, since)])
 
 
+SELECT_RESPONSE_ONLY = """
+SELECT route, verdict, reason, sum(count)::bigint AS count
+FROM shadow.response_only_total WHERE day >= $1
+GROUP BY route, verdict, reason ORDER BY route, reason, verdict
+"""
+
+
+async def response_only_counts(conn: Connection, *, since: dt.date) -> dict[str, dict[str, VerdictCounts]]:
+    """Return the counts of comparisons that rest on the responses alone, from a day on, by route and reason."""
+    counts: dict[str, dict[str, VerdictCounts]] = {}
+    for record in await conn.fetch(SELECT_RESPONSE_ONLY, since):
+        by_reason = counts.setdefault(record["route"], {})
+        reason: str = record["reason"]
+        by_reason[reason] = by_reason.get(reason, VerdictCounts()) + VerdictCounts(
+            **{record["verdict"]: record["count"]}
+        )
+    return counts
+
+
 SELECT_KNOWN_TOTALS = """
 SELECT route, declaration, max(reason) AS reason, max(ticket) AS ticket, sum(count)::bigint AS count
 FROM shadow.known_total WHERE day >= $1

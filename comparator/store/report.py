@@ -235,9 +235,18 @@ def render_cause_changes(changes: Sequence[CauseChange], names: tuple[str, str])
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The summary that a status or the end of a run shows; `latency_since` is the first day of the latencies, None for all days."""
+    """The summary that a status or the end of a run shows.
+
+    Attributes:
+        by_route: counts of all comparisons.
+        response_only: those of them that rest on the responses alone, by route and reason.
+        latency_since: the first day of the latencies, None for all days.
+    """
 
     by_route: Mapping[str, VerdictCounts]
+    response_only: Mapping[str, Mapping[str, VerdictCounts]] = field(
+        default_factory=dict[str, Mapping[str, VerdictCounts]]
+    )
     causes: CauseList = field(default_factory=CauseList)
     known: Sequence[KnownTotal] = ()
     latency: Sequence[RouteLatency] = ()
@@ -250,10 +259,14 @@ def render_summary(summary: Summary) -> str:
         f"{'route':<24} {'compared':>9} {'match':>9} {'known':>7} {'mismatch':>9} {'transient':>9} {'failed':>7}  match rate"
     ]
     for route, counts in sorted(summary.by_route.items()):
-        lines.append(
-            f"{route:<24} {counts.compared:>9} {counts.match:>9} {counts.known:>7} {counts.mismatch:>9} "
-            f"{counts.transient:>9} {counts.failed:>7}  {rate_in_words(counts)}"
-        )
+        by_reason = summary.response_only.get(route, {})
+        with_rows = counts - sum(by_reason.values(), VerdictCounts())
+        if with_rows.compared or with_rows.failed or not by_reason:
+            lines.append(_counts_line(route, with_rows))
+        # A response that is equal says nothing of the rows, so these have a rate of their own.
+        for reason, part in by_reason.items():
+            lines.append(_counts_line(f"{route}, response only", part))
+            lines.append(f"{'':<24} rows were not compared ({reason or 'unknown'})")
     if summary.known:
         lines += ["", "known differences"]
         lines += [f"  {k.count:>8}  {k.route}  {k.reason}{_ticket(k.ticket)}" for k in summary.known]
@@ -262,6 +275,13 @@ def render_summary(summary: Summary) -> str:
         lines += ["", f"latency{f' since {summary.latency_since}' if summary.latency_since else ''} (ms)"]
         lines += [line for latency in summary.latency for line in _latency_lines(latency)]
     return "\n".join(lines)
+
+
+def _counts_line(label: str, counts: VerdictCounts) -> str:
+    return (
+        f"{label:<24} {counts.compared:>9} {counts.match:>9} {counts.known:>7} {counts.mismatch:>9} "
+        f"{counts.transient:>9} {counts.failed:>7}  {rate_in_words(counts)}"
+    )
 
 
 def rate_in_words(counts: VerdictCounts) -> str:

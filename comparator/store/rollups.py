@@ -57,6 +57,23 @@ async def add_totals(conn: Connection, fresh: Iterable[ComparedExchange]) -> Non
     await _add(conn, ADD_TOTALS, [(*key, count) for key, count in sorted(counts.items())])
 
 
+ADD_RESPONSE_ONLY = """
+INSERT INTO shadow.response_only_total (day, route, verdict, reason, count)
+SELECT * FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+ON CONFLICT (day, route, verdict, reason) DO UPDATE SET count = response_only_total.count + excluded.count
+"""
+
+
+async def add_response_only_totals(conn: Connection, fresh: Iterable[ComparedExchange]) -> None:
+    """Add new comparisons that rest on the responses alone to their totals."""
+    counts = Counter(
+        (served_at(c).date(), c.exchange.route, str(c.comparison.verdict), c.comparison.effects_note)
+        for c in fresh
+        if c.comparison.response_only
+    )
+    await _add(conn, ADD_RESPONSE_ONLY, [(*key, count) for key, count in sorted(counts.items())])
+
+
 ADD_KNOWN_TOTALS = """
 INSERT INTO shadow.known_total (day, route, declaration, reason, ticket, count)
 SELECT * FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])

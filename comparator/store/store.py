@@ -22,7 +22,7 @@ from comparator.settings import StoreSettings
 from comparator.store.comparison_detail import ComparedExchange, pack, served_at
 from comparator.store.ended import EndedBatch, add_ended
 from comparator.store.finding_sets import add_sets
-from comparator.store.rollups import add_known_totals, add_rollups, add_totals
+from comparator.store.rollups import add_known_totals, add_response_only_totals, add_rollups, add_totals
 from comparator.store.schema import maintain_partitions, migrate
 from comparator.store.step_evidence import SkippedExchanges, add_step_evidence
 from comparator.store.writes import (
@@ -117,6 +117,7 @@ class Store:
             fresh_ids = await insert_comparisons(conn, batch)
             fresh = [c for c in distinct(batch) if (served_at(c), c.exchange.id) in fresh_ids]
             await add_totals(conn, fresh)
+            await add_response_only_totals(conn, fresh)
             await add_known_totals(conn, fresh)
             await add_rollups(conn, fresh)
             await add_step_evidence(conn, fresh, skipped)

@@ -17,6 +17,7 @@ import msgspec
 
 from comparator.errors import StoreError
 from comparator.settings import StoreSettings
+from comparator.stats.confidence import VerdictCounts
 from comparator.store import causes, queries
 from comparator.store.report import Summary, rate_in_words, render_summary
 from comparator.store.store import Store
@@ -125,6 +126,7 @@ async def _summary(dsn: str, settings: StoreSettings, *, days: int) -> Summary |
         totals = await queries.totals(conn, since=since)
         return Summary(
             by_route={route: queries.counts_of(totals, route=route) for route in {t.route for t in totals}},
+            response_only=await queries.response_only_counts(conn, since=since),
             causes=await causes.causes(conn, since=since, limit=CAUSES_SHOWN),
             known=await queries.known_totals(conn, since=since),
             latency=await queries.latency(conn, since=latency_since),
@@ -240,7 +242,12 @@ def as_json(status: Status) -> str:
         "exchanges": [_account_document(one) for one in status.accounts] if status.accounts is not None else None,
         "lag_s": status.reading.lag_s if status.reading else None,
         "routes": {
-            route: {"counts": counts, "match_rate": rate_in_words(counts)} for route, counts in summary.by_route.items()
+            route: {
+                "counts": counts,
+                "response_only": summary.response_only.get(route, {}),
+                **_match_rates(counts, summary.response_only.get(route, {})),
+            }
+            for route, counts in summary.by_route.items()
         }
         if summary
         else None,
@@ -252,6 +259,12 @@ def as_json(status: Status) -> str:
         "unreachable": status.unreachable,
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+
+
+def _match_rates(counts: VerdictCounts, response_only: Mapping[str, VerdictCounts]) -> dict[str, str]:
+    """Return the match rates of comparisons with rows, and of those by the responses alone."""
+    alone = sum(response_only.values(), VerdictCounts())
+    return {"match_rate": rate_in_words(counts - alone), "match_rate_response_only": rate_in_words(alone)}
 
 
 def _account_document(account: WriterAccount) -> dict[str, object]:

@@ -9,6 +9,7 @@ from typing import Final
 
 import asyncpg
 
+from comparator.capture.settings import Driver
 from comparator.errors import CaseError
 from comparator.postgres import UNAVAILABLE, Connection, connect
 from comparator.stats.duration_buckets import log_quantile
@@ -41,17 +42,22 @@ class EvidenceSources:
         routes: section `routes:`.
         rollout: section `rollout:`.
         pages: the metrics pages of all processes.
+        captures_rows: row changes are captured.
     """
 
     store_dsn: str
     routes: tuple[RouteSettings, ...]
     rollout: RolloutSettings
     pages: MetricsPages
+    captures_rows: bool
 
     @classmethod
     def of(cls, settings: Settings) -> "EvidenceSources":
         """Pick the sources from config.yaml."""
-        return cls(settings.databases.store, settings.routes, settings.rollout, MetricsPages.of(settings))
+        captures_rows = settings.capture.driver is not Driver.OFF
+        return cls(
+            settings.databases.store, settings.routes, settings.rollout, MetricsPages.of(settings), captures_rows
+        )
 
 
 def routes_of(routes: Sequence[RouteSettings], rollout: RolloutSettings, group: str) -> tuple[str, ...]:
@@ -79,6 +85,7 @@ async def collect_evidence(sources: EvidenceSources, state: GroupState, *, now: 
         stored,
         seconds=(now - since).total_seconds(),
         quiet_routes=frozenset(route.name for route in sources.routes if route.quiet),
+        rows_routes=frozenset(route.name for route in sources.routes if route.key and sources.captures_rows),
         measures_memory=bool(sources.pages.candidates),
         rss_bytes=pages.rss_bytes,
         accounting=pages.accounting,

@@ -272,8 +272,7 @@ def _time(given: GateInput) -> GateResult:
 
 
 def _comparisons(given: GateInput) -> GateResult:
-    settings, step = given.settings, given.step
-    required = settings.comparisons_min if step.comparisons_min is None else step.comparisons_min
+    required = _comparisons_required(given)
     compared = given.evidence.overall.counts.compared
     enough = JudgementOutcome.GOOD if compared >= required else JudgementOutcome.NOT_ENOUGH
     return given.result(
@@ -281,6 +280,11 @@ def _comparisons(given: GateInput) -> GateResult:
         f"{compared} compared at this step, at least {required} required",
         measure=Measure(MeasureUnit.COUNT, compared, required, at_least=True),
     )
+
+
+def _comparisons_required(given: GateInput) -> int:
+    settings, step = given.settings, given.step
+    return settings.comparisons_min if step.comparisons_min is None else step.comparisons_min
 
 
 # Rates.
@@ -415,18 +419,34 @@ def _transient(given: GateInput) -> GateResult:
     return _bad_rate(given, question) or _good_rate(given, question)
 
 
-def _effects(given: GateInput) -> GateResult:
-    question = RateQuestion(
-        lambda one: one.effects, lambda one: one.effects_compared, given.settings.effect_rate_max, "differ in rows"
-    )
-    return _bad_rate(given, question) or _unsuspicious_rate(given, question)
+def _effects(given: GateInput) -> GateResult | None:
+    limit = given.settings.effect_rate_max
+    return _row_rate(given, RateQuestion(lambda one: one.effects, _with_rows, limit, "differ in rows"))
 
 
-def _points(given: GateInput) -> GateResult:
-    question = RateQuestion(
-        lambda one: one.points, lambda one: one.effects_compared, given.settings.points_rate_max, "differ in points"
-    )
-    return _bad_rate(given, question) or _unsuspicious_rate(given, question)
+def _points(given: GateInput) -> GateResult | None:
+    limit = given.settings.points_rate_max
+    return _row_rate(given, RateQuestion(lambda one: one.points, _with_rows, limit, "differ in points"))
+
+
+def _with_rows(evidence: RouteEvidence) -> int:
+    return evidence.effects_compared
+
+
+def _row_rate(given: GateInput, question: RateQuestion) -> GateResult | None:
+    """Judge a rate of comparisons with rows; None where there can be none, because no row is captured or no route has a key."""
+    if given.evidence.rows_routes is not None and not given.evidence.rows_routes & given.evidence.routes.keys():
+        return None
+    bad = _bad_rate(given, question)
+    if bad is not None:
+        return bad
+    compared, required = given.evidence.overall.effects_compared, _comparisons_required(given)
+    if compared < required:
+        judged = given.evidence.overall.judged
+        reason = f"rows were compared in {compared} of {judged} comparisons, at least {required} required"
+        measure = Measure(MeasureUnit.COUNT, compared, required, at_least=True)
+        return given.result(JudgementOutcome.NOT_ENOUGH, reason, amount=float(compared), measure=measure)
+    return _unsuspicious_rate(given, question)
 
 
 def _unsuspicious_rate(given: GateInput, question: RateQuestion) -> GateResult:
@@ -651,6 +671,11 @@ def _coverage_problem(given: GateInput, route: str, evidence: RouteEvidence) -> 
         return f"on {route} {share:.1%} of {seen} were compared, {settings.compared_share_min:.0%} required{drops}"
     if compared < settings.route_comparisons_min and not quiet:
         return f"{route} was compared {compared} times, {settings.route_comparisons_min} required"
+    rows_routes = given.evidence.rows_routes
+    if (rows_routes is None or route in rows_routes) and not quiet:
+        with_rows = evidence.effects_compared
+        if with_rows < settings.route_comparisons_min:
+            return f"{route} was compared with its rows {with_rows} times, {settings.route_comparisons_min} required"
     return None
 
 

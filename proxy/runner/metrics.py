@@ -54,6 +54,12 @@ class RunnerMetrics:
         self.compared = Counter(
             "shadow_compared_total", "Exchanges compared, by verdict.", ["route", "verdict"], registry=registry
         )
+        self.response_only = Counter(
+            "shadow_response_only_total",
+            "Exchanges compared by their responses alone, by verdict and by the reason for which rows were not compared.",
+            ["route", "verdict", "reason"],
+            registry=registry,
+        )
         self.skipped = Counter(
             "shadow_skipped_total",
             "Exchanges not mirrored or not compared, by cause.",

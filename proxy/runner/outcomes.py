@@ -74,6 +74,9 @@ class Outcomes:
             self.metrics.failed.labels(exchange.route, comparison.cause_label).inc()
         else:
             self.metrics.compared.labels(exchange.route, comparison.verdict.value).inc()
+            if comparison.response_only:
+                reason = comparison.effects_note
+                self.metrics.response_only.labels(exchange.route, comparison.verdict.value, reason).inc()
         if self._entries.get(exchange.id) is entry:
             del self._entries[exchange.id], self._delivered_us[exchange.id]
         await self.buffer.add(entry, mirrored, cause)

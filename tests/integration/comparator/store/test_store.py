@@ -10,9 +10,11 @@ import asyncpg
 import pytest
 
 from comparator.errors import StoreUnavailableError, UnknownFindingError
+from comparator.exchanges.model import EffectsOutcome
 from comparator.exchanges.release import ReleasePair
 from comparator.findings.clustering import FindingState
 from comparator.settings import StoreSettings
+from comparator.stats.confidence import VerdictCounts
 from comparator.store import queries
 from comparator.store.comparison_detail import ComparedExchange
 from comparator.store.schema import migrate, partition_of, partitions
@@ -49,6 +51,30 @@ async def test_totals_count_each_verdict_by_route_side_and_cause(store: Store) -
         ("v2_score", "match", "none", 2),
         ("v2_score", "mismatch", "response", 1),
     ]
+
+
+async def test_comparisons_by_the_response_only_are_counted_apart_with_the_reason(store: Store) -> None:
+    batch = [compared("a"), compared("b"), mismatch("c"), compared("d", route="other")]
+    lost = EffectsOutcome.ATTRIBUTED, EffectsOutcome.LOST
+    batch = [
+        replace(
+            one,
+            comparison=replace(
+                one.comparison,
+                effects_compared=one.exchange.id == "a",
+                effects_outcomes=None if one.exchange.id == "a" else lost,
+            ),
+        )
+        for one in batch
+    ]
+    for _ in range(2):
+        await store.add(batch)
+    async with store.connection() as conn:
+        found = await queries.response_only_counts(conn, since=SINCE.date())
+    assert found == {
+        "other": {"legacy (mirrored): lost": VerdictCounts(match=1)},
+        "v2_score": {"legacy (mirrored): lost": VerdictCounts(match=1, mismatch=1)},
+    }
 
 
 async def test_same_batch_given_twice_changes_nothing(store: Store) -> None:

@@ -13,6 +13,7 @@ from proxy.config.runner import RunnerSettings
 from proxy.journal.keys import load_keys
 from proxy.recordings.model import RecordedExchange
 from proxy.recordings.reader import JOURNAL, read
+from proxy.rollout.accounting import total
 from proxy.runner.app import serve
 from tests.support.mirror_lab import mirror_lab
 from tests.support.mirroring import ended_count
@@ -39,6 +40,8 @@ async def test_mismatch_journal_has_as_many_mismatches_as_the_filter_allows(post
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(serve(settings, {}, stop=stop), name="runner-under-test")
             await until(runner.port, lambda samples: ended_count(samples) == 4)
+            # Row changes are not captured, so each verdict rests on the responses alone.
+            await until(runner.port, lambda samples: total(samples, "shadow_response_only_total") == 4)
             stop.set()
     directory = tmp_path / "mismatches"
     found = read(str(directory), format_name=JOURNAL, keys=load_keys(directory, {}))

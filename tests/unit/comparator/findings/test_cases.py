@@ -146,6 +146,17 @@ def test_summary_shows_the_match_rate_with_its_denominator() -> None:
     assert "98/100 = 98.000%" in text
 
 
+def test_summary_has_a_rate_of_its_own_for_comparisons_by_the_response_only() -> None:
+    counts = VerdictCounts(match=98, mismatch=2)
+    text = render_summary(Summary({"a": counts}, {"a": {"served: off": VerdictCounts(match=50)}}))
+    assert "48/50 = 96.000%" in text
+    assert "50/50 = 100.000%" in text
+    assert "rows were not compared (served: off)" in text
+    assert "48/50" not in render_summary(
+        Summary({"a": VerdictCounts(match=50)}, {"a": {"served: off": VerdictCounts(match=50)}})
+    )
+
+
 def test_detail_renders_containers_only() -> None:
     inside = render(Difference(Kind.ORDER, ("x",), [1, 2], [2, 1]))
     assert "x[0]" in inside

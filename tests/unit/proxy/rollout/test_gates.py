@@ -244,6 +244,35 @@ def test_gross_latency_across_roles_closes_the_gate_without_rolling_back(percent
     assert outcome(GateName.LATENCY, good(blocks=blocks(3.0)), percent=percent) == (BAD, False)
 
 
+# Gates on rows need comparisons with rows.
+
+
+@pytest.mark.parametrize("name", [GateName.EFFECTS, GateName.POINTS])
+def test_gate_on_rows_is_not_opened_by_responses_alone(name: GateName) -> None:
+    judged = result(name, good(route(effects_compared=9_999)))
+    assert judged.outcome is NOT_ENOUGH
+    assert "rows were compared in 9999 of 40000 comparisons, at least 10000 required" in judged.reason
+    assert outcome(name, good(route(effects_compared=10_000))) == (GOOD, False)
+
+
+def test_gates_on_rows_are_off_where_no_rows_can_be_compared() -> None:
+    evidence = good(route(effects_compared=0), rows_routes=frozenset({"other"}))
+    names = {judged.name for judged in judge(evidence, GateSettings(), StepSettings(1.0), AUTO)}
+    assert not names & {GateName.EFFECTS, GateName.POINTS}
+    assert outcome(GateName.COVERAGE, evidence) == (GOOD, False)
+
+
+def test_differing_rows_are_bad_before_there_are_enough_comparisons() -> None:
+    assert outcome(GateName.EFFECTS, good(route(effects_compared=5_000, effects=hits(10)))) == (BAD, True)
+
+
+def test_route_whose_rows_are_never_compared_is_not_covered() -> None:
+    step = WindowEvidence({"score": route(), "write": route(500, effects_compared=0)})
+    assert "write was compared with its rows 0 times, 20 required" in result(GateName.COVERAGE, good(step=step)).reason
+    keyless = good(step=step, rows_routes=frozenset({"score"}))
+    assert outcome(GateName.COVERAGE, keyless) == (GOOD, False)
+
+
 # Slow spells.
 
 
