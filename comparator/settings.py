@@ -23,7 +23,7 @@ class RuleSettings(Struct, frozen=True):
         relative: action: allow numbers at most this share of the larger one apart; decimal text, e.g. "0.01".
         places: action: allow numbers that are equal when rounded to this many decimal places.
         time_within_ms: action: allow ISO 8601 times at most this many milliseconds apart.
-        epoch: with `time_within_ms`: numbers, and texts of numbers, count the time since 1970 in seconds (`s`) or milliseconds (`ms`).
+        epoch: with `time_within_ms`: numbers, and texts of numbers, count the time since 1970 in this unit: `s`, `ms`, `us`, `ns`.
         generated: action: allow texts that are equal outside of the parts that match this regular expression, e.g. an identifier that
             each side generates for itself.
         same: action: allow other notations: "number" (`1` and `"1.00000"`) or "time" (`Z` and `+00:00`).

@@ -43,7 +43,7 @@ class Volatile(Struct, frozen=True, kw_only=True):
 
     Attributes:
         within_ms: greatest allowed distance of two times, in milliseconds.
-        epoch: the column counts the time since 1970 in seconds (`s`) or milliseconds (`ms`); only with `within_ms`.
+        epoch: the column counts the time since 1970 in this unit: `s`, `ms`, `us`, `ns`; only with `within_ms`.
         generated: regular expression of the parts of a text that each side generates for itself, e.g. an identifier: texts that are
             equal outside of them are allowed.
         ignore: allow any two values. Exactly one of `within_ms`, `generated` and `ignore` is given.
@@ -61,7 +61,7 @@ class JsonColumn(Struct, frozen=True, kw_only=True):
     Attributes:
         ignore: paths at which anything may differ.
         within_ms: greatest allowed distance of two times by path, in milliseconds.
-        epoch: unit (`s`, `ms`) by path of `within_ms`, where a number, or a text of a number, counts the time since 1970.
+        epoch: unit (`s`, `ms`, `us`, `ns`) by path of `within_ms`, where a number, or a text of a number, counts the time since 1970.
         generated: regular expression by path, of the parts of a text that each side generates for itself.
         unordered: paths of arrays that are compared as multisets.
         references: table by path of an id inside of the document; ids are compared by the natural key of the referenced row.

@@ -110,9 +110,16 @@ class EpochUnit(StrEnum):
 
     SECONDS = "s"
     MILLISECONDS = "ms"
+    MICROSECONDS = "us"
+    NANOSECONDS = "ns"
 
 
-_PER_SECOND: Final = {EpochUnit.SECONDS: 1, EpochUnit.MILLISECONDS: 1_000}
+PER_SECOND: Final = {
+    EpochUnit.SECONDS: 1,
+    EpochUnit.MILLISECONDS: 1_000,
+    EpochUnit.MICROSECONDS: 1_000_000,
+    EpochUnit.NANOSECONDS: 1_000_000_000,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +167,7 @@ class TimeWithin:
         if self.epoch is None or (type(served) is str) is not (type(mirrored) is str):
             return None
         a, b = number_of(served), number_of(mirrored)
-        return (b - a) / _PER_SECOND[self.epoch] if a is not None and b is not None else None
+        return (b - a) / PER_SECOND[self.epoch] if a is not None and b is not None else None
 
 
 def _seconds(span: dt.timedelta) -> Decimal:

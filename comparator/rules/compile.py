@@ -139,7 +139,7 @@ def time_within(within_ms: int, epoch: str, *, where: str, unit_at: str) -> Time
     try:
         return TimeWithin(within, EpochUnit(epoch))
     except ValueError as error:
-        raise RuleError(unit_at, f'must be "s" or "ms", not {epoch!r}') from error
+        raise RuleError(unit_at, f"{epoch!r} is not one of {', '.join(EpochUnit)}") from error
 
 
 def generated_text(pattern: str, where: str) -> GeneratedText:

@@ -93,7 +93,7 @@ class ExchangeEvidence:
         method, target, headers: of the request; empty where it is not known, and then no condition on it holds.
         document: returns the JSON body of the request, ABSENT for none.
         key: the ordering key, "" for none.
-        sides: what each side did.
+        sides: what each side did; of a side that did not take part no condition holds.
     """
 
     method: str
@@ -158,8 +158,8 @@ class CompiledCondition:
                 return
             headers, document, rows = evidence.headers, evidence.document, ()
         else:
-            side = evidence.sides[Side(subject.value)]
-            if declared.status and side.status not in declared.status:
+            side = evidence.sides.get(Side(subject.value))
+            if side is None or (declared.status and side.status not in declared.status):
                 return
             headers, document, rows = side.headers, side.document, side.rows
         yield from self._select_from(headers, document, rows)

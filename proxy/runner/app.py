@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
@@ -32,15 +33,16 @@ from comparator.verdict import Lookups
 from proxy.config.backends import BackendsSettings
 from proxy.config.runner import Resync, RunnerSettings
 from proxy.config.settings import Settings
-from proxy.errors import SettingsError
+from proxy.errors import JournalBusyError, RunnerRunningError, SettingsError
 from proxy.journal.driver import JournalPosition, JournalReader
 from proxy.journal.reconciliation import RunnerState
 from proxy.journal.registry import journal_keys, open_reader, writer_states
 from proxy.runner.accountant import Accountant
 from proxy.runner.admin import admin_server
+from proxy.runner.calibrate import NoiseCollector, NothingCommitted, PairedRuns
 from proxy.runner.cause_solving import solve_causes
 from proxy.runner.checkpoint import CommitOnSave, CommitWithLog, OpenExchanges
-from proxy.runner.databases import RunnerDatabases, open_databases
+from proxy.runner.databases import RUNNER_IS_UP, RunnerDatabases, open_databases
 from proxy.runner.intake import Intake, ServedEffects
 from proxy.runner.ledger import Ledger, LiveCommit
 from proxy.runner.metrics import ErrorPlace, RetriedStep, RunnerMetrics
@@ -64,7 +66,7 @@ from proxy.runner.resynchronizer import Resynchronizer
 from proxy.runner.row_sampler import RowSampler, RowWatch, SampledTables
 from proxy.runner.row_targets import PrimaryKeys
 from proxy.runner.rules_reload import reload_rules
-from proxy.runner.runner import Runner
+from proxy.runner.runner import Checkpoints, ExchangeMirror, Runner
 from proxy.runner.schema_agreement import SchemaAgreement
 from proxy.runner.schema_watch import DatabaseSchema, SchemaWatch
 from proxy.runner.served_attribution import ServedAttribution
@@ -137,31 +139,8 @@ async def serve(
             on_retry=metrics.retries.labels(RetriedStep.STORE).inc,
             on_error=lambda place: metrics.errors.labels(place).inc(),
         )
-        outcomes = Outcomes(buffer, metrics)
-        intake = Intake(
-            options, reader, effects.ledger, effects.served, outcomes, effects.state, metrics, client.reaches
-        )
-        resynchronizer = Resynchronizer(
-            effects.state, effects.ledger, metrics, effects.tables.resync, effects.shadow.discard, effects.schema
-        )
-        runner = Runner(
-            settings=options,
-            resync_at_start=effects.captured and options.resync is Resync.AUTO,
-            intake=intake,
-            ledger=effects.ledger,
-            mirror=_mirror(rules, options, effects, client, metrics),
-            served_effects=effects.served,
-            strays=effects.shadow,
-            state=effects.state,
-            outcomes=outcomes,
-            metrics=metrics,
-            primary_keys=effects.primary_keys,
-            tables=effects.tables,
-            resynchronizer=resynchronizer,
-            schema=effects.schema,
-            verdicts=VerdictQueue(outcomes, effects.schema.confirmed, effects.schema.refuses_verdict),
-            checkpoints=checkpoints,
-        )
+        mirror = _mirror(rules, options, effects, client, metrics)
+        runner = _runner(options, effects, reader, mirror, buffer, checkpoints, metrics, reaches=client.reaches)
 
         metrics.watch(
             in_flight=_in_flight(reader, metrics),
@@ -186,6 +165,111 @@ async def serve(
         if effects.sampler is not None:
             upkeep["row-sampler"] = effects.sampler.run
         await _run(runner, buffer, upkeep, stop, metrics)
+
+
+async def observe_noise(settings: Settings, environ: Mapping[str, str], noise: NoiseCollector, *, for_s: float) -> None:
+    """Follow live traffic in place of the runner, and compare one side with itself: each request from the state it started from.
+
+    Live's changes are followed by a temporary slot, and nothing is committed: the runner that starts next skips and counts what was served
+    meanwhile.
+
+    Args:
+        settings: of config.yaml.
+        environ: for secrets.
+        noise: gets the pairs of runs; the end is when it has enough.
+        for_s: most seconds to wait for traffic.
+
+    Raises:
+        ProxyError, CaptureError: it cannot start; the message says what to do.
+    """
+    options = settings.runner
+    slot = replace(settings.capture.slot, kind=SlotKind.TEMPORARY)
+    settings = replace(settings, capture=replace(settings.capture, slot=slot))
+    rules, metrics = LiveRules(settings.compare), RunnerMetrics(CollectorRegistry())
+    async with AsyncExitStack() as stack:
+        keys = journal_keys(settings.journal, environ)
+        try:
+            reader = stack.enter_context(open_reader(settings.journal, options.name, keys=keys, skip_undecodable=True))
+        except JournalBusyError as error:
+            raise RunnerRunningError(RUNNER_IS_UP) from error
+        effects = await stack.enter_async_context(_open_effects(settings, rules, metrics))
+        client = await stack.enter_async_context(
+            mirror_client(settings.backends, options, body_max_bytes=settings.journal.body_max_bytes)
+        )
+        second = await stack.enter_async_context(second_process(settings, noise.side, noise.second_url))
+        # Where the runner would go on from is no longer the state of the shadow.
+        reader.commit(None)
+        buffer = ResultBuffer(noise.save, progress=NothingCommitted())
+        mirror = PairedRuns(_mirror(rules, options, effects, client, metrics), noise, second)
+        runner = _runner(
+            options,
+            effects,
+            reader,
+            mirror,
+            buffer,
+            NothingCommitted(),
+            metrics,
+            reaches=lambda _: client.reaches(noise.side),
+        )
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            ending = tasks.create_task(_stop_after(for_s, noise.enough, stop), name="calibration-end")
+            await _run(runner, buffer, {}, stop, metrics)
+            ending.cancel()
+
+
+async def _stop_after(for_s: float, enough: asyncio.Event, stop: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(for_s):
+            await enough.wait()
+    stop.set()
+
+
+@asynccontextmanager
+async def second_process(settings: Settings, side: Side, url: str) -> AsyncGenerator[MirrorClient | None, None]:
+    """Open a client of another process of a side on the shadow database; None where there is none (`url` is empty)."""
+    if not url:
+        yield None
+        return
+    shadow = replace(settings.backends.of(side, Role.MIRRORED), url=url)
+    instances = replace(getattr(settings.backends, side.value), shadow=shadow)
+    backends = replace(settings.backends, **{side.value: instances})
+    async with mirror_client(backends, settings.runner, body_max_bytes=settings.journal.body_max_bytes) as client:
+        yield client
+
+
+def _runner(
+    options: RunnerSettings,
+    effects: "EffectParts",
+    reader: JournalReader,
+    mirror: ExchangeMirror,
+    buffer: ResultBuffer,
+    checkpoints: Checkpoints,
+    metrics: RunnerMetrics,
+    *,
+    reaches: Callable[[Side], bool],
+) -> Runner:
+    outcomes = Outcomes(buffer, metrics)
+    return Runner(
+        settings=options,
+        resync_at_start=effects.captured and options.resync is Resync.AUTO,
+        intake=Intake(options, reader, effects.ledger, effects.served, outcomes, effects.state, metrics, reaches),
+        ledger=effects.ledger,
+        mirror=mirror,
+        served_effects=effects.served,
+        strays=effects.shadow,
+        state=effects.state,
+        outcomes=outcomes,
+        metrics=metrics,
+        primary_keys=effects.primary_keys,
+        tables=effects.tables,
+        resynchronizer=Resynchronizer(
+            effects.state, effects.ledger, metrics, effects.tables.resync, effects.shadow.discard, effects.schema
+        ),
+        schema=effects.schema,
+        verdicts=VerdictQueue(outcomes, effects.schema.confirmed, effects.schema.refuses_verdict),
+        checkpoints=checkpoints,
+    )
 
 
 @dataclass(frozen=True, slots=True)

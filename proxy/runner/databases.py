@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10.0
 LIVE_CONNECTIONS = 3
 """For a resync, a look-up, and the watch of definitions, which none of them may hold up."""
+RUNNER_IS_UP = "the runner is up; stop it first: both would write to the shadow database"
 USE_REPLICA_ROLE = "SET session_replication_role = replica"
 
 
@@ -189,7 +190,7 @@ def runner_stopped(journal: JournalSettings, name: str) -> Generator[None]:
     try:
         reader = open_reader(journal, name)
     except JournalBusyError as error:
-        raise RunnerRunningError("the runner is up; stop it first: both would write to the shadow database") from error
+        raise RunnerRunningError(RUNNER_IS_UP) from error
     with reader:
         yield
 

@@ -154,7 +154,7 @@ def _row_count(observation: Observation) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
+class Attempt:
     """One run of the mirrored side, and when it was sent, answered and its commits known, in Unix microseconds."""
 
     observation: Observation
@@ -204,17 +204,17 @@ class Mirror:
         served = served_observation(run.exchange, run.claim, self.schemas)
         live = changes_of(served.effects)
         began_us = now_us()
-        attempt = await self._attempt(run, began_us)
+        attempt = await self.attempt(run, run.exchange.served_by.other, began_us)
         mirrored = last = attempt.observation
         compared_from = time.perf_counter()
-        comparison = await self._compare(run, served, mirrored, began_us)
+        comparison = await self.compare(run, served, mirrored, began_us)
         compare_s = time.perf_counter() - compared_from
         first, second = attempt.steps(), None
         if comparison is not None and comparison.verdict is Verdict.MISMATCH:
             comparison, last, second = await self._confirm(
                 run, align, served, mirrored, comparison, run_began_us=began_us
             )
-        aligned = await self._write(align, live, changes_of(last.effects))
+        aligned = await self.write(align, live, changes_of(last.effects))
         times = MirrorTimes(delivered_us, first, second, now_us())
         return MirrorResult(served, mirrored, comparison, compare_s, aligned, times)
 
@@ -240,13 +240,20 @@ class Mirror:
         if undo:
             await align(undo)
         began_us = now_us()
-        attempt = await self._attempt(run, run_began_us)
+        attempt = await self.attempt(run, run.exchange.served_by.other, run_began_us)
         second = attempt.observation
-        again = await self._compare(run, served, second, began_us)
+        again = await self.compare(run, served, second, began_us)
         return (comparison if again is None else confirm(comparison, again)), second, attempt.steps()
 
-    async def _attempt(self, run: MirrorRun, began_us: int) -> _Attempt:
-        side, run_id, sent_us = run.exchange.served_by.other, run.exchange.id, now_us()
+    async def attempt(self, run: MirrorRun, side: Side, began_us: int) -> Attempt:
+        """Run the request once on a side's shadow instance; its row changes stay.
+
+        Args:
+            run: the exchange, with the transactions of its served side.
+            side: the side.
+            began_us: when the first run of this exchange began, in Unix microseconds.
+        """
+        run_id, sent_us = run.exchange.id, now_us()
         self.effects.open(run_id, run.claim.keys, tagged=side in self.tagged_sides, now_us=sent_us, side=side)
         interruptions, fenced, may_write = self.feed.interruptions, False, False
         try:
@@ -265,7 +272,7 @@ class Mirror:
             # The database may have been unavailable to the mirrored side as well: neither response nor rows are evidence.
             effects = replace(effects, outcome=EffectsOutcome.LOST)
         observation = Observation(side, Role.MIRRORED, sent.outcome, sent.duration_ns, effects)
-        return _Attempt(observation, sent_us, answered_us, now_us())
+        return Attempt(observation, sent_us, answered_us, now_us())
 
     async def _fence(self, run: MirrorRun) -> bool:
         """Wait until everything that the request committed has been delivered; return whether that worked.
@@ -283,9 +290,17 @@ class Mirror:
             return False
         return True
 
-    async def _compare(
+    async def compare(
         self, run: MirrorRun, served: Observation, mirrored: Observation, began_us: int
     ) -> Comparison | None:
+        """Compare two observations of an exchange; None if the mirrored one is no evidence (INCOMPARABLE).
+
+        Args:
+            run: the exchange.
+            served: the served observation, or the first of two runs.
+            mirrored: that of the mirrored run.
+            began_us: when it began, in Unix microseconds.
+        """
         if mirrored.effects.outcome in INCOMPARABLE:
             return None
         # Each side writes the time of its own clock, and the mirrored one runs later by the lag.
@@ -307,6 +322,7 @@ class Mirror:
         # Comparing large bodies that differ, or a hundred thousand rows, takes seconds.
         return await asyncio.to_thread(compare)
 
-    async def _write(self, align: Align, live: Iterable[RowChange], shadow: Iterable[RowChange]) -> WrittenRows:
+    async def write(self, align: Align, live: Iterable[RowChange], shadow: Iterable[RowChange]) -> WrittenRows:
+        """Undo changes of the shadow and make those of live."""
         work = alignment(live, shadow, self.primary_keys)
         return await align(work) if work else NOTHING_WRITTEN

@@ -21,7 +21,7 @@ from proxy.runner.clock import now_us
 from proxy.runner.intake import Intake, ServedEffects
 from proxy.runner.ledger import BackgroundApply, Ledger, MirrorRun, RowRepair, WorkItem
 from proxy.runner.metrics import ErrorPlace, RetriedStep, RunnerMetrics
-from proxy.runner.mirror import Mirror
+from proxy.runner.mirror import Align, MirrorResult
 from proxy.runner.outcomes import Outcomes
 from proxy.runner.resynchronizer import Resynchronizer
 from proxy.runner.row_targets import Alignment, RowTarget, alignment
@@ -58,6 +58,14 @@ class ShadowTables(Protocol):
         Raises:
             ShadowDriftError, DatabaseUnreachableError: as `write`.
         """
+        ...
+
+
+class ExchangeMirror(Protocol):
+    """Runs an exchange on the shadow, compares, and aligns."""
+
+    async def run(self, run: MirrorRun, align: Align, *, delivered_us: int = 0) -> MirrorResult:
+        """Run one exchange; as `Mirror.run`."""
         ...
 
 
@@ -160,7 +168,7 @@ class Runner:
     resync_at_start: bool
     intake: Intake
     ledger: Ledger
-    mirror: Mirror
+    mirror: ExchangeMirror
     served_effects: ServedEffects
     strays: StrayEffects
     state: ShadowState

@@ -196,6 +196,12 @@ def test_condition_on_an_unknown_request_does_not_hold() -> None:
     assert compared(declared, {"x": 1}, {"x": 2}).verdict is Verdict.MISMATCH
 
 
+def test_condition_on_a_side_that_did_not_take_part_does_not_hold() -> None:
+    declared = settings({**X, "when": [{"of": "candidate", "status": [200]}]})
+    pair = served(response({"x": 1}), side=Side.LEGACY), mirrored(response({"x": 2}), side=Side.LEGACY)
+    assert Comparator(declared).compare("r", *pair, now=NOW).verdict is Verdict.MISMATCH
+
+
 def test_uncertain_rows_are_no_evidence() -> None:
     uncertain = Effects(EffectsOutcome.OVERLAPPED, STAMPS.transactions, STAMPS.schemas)
     declared = settings({**X, "when": [{"of": "legacy", "table": "registry_stamp"}]})

@@ -190,7 +190,7 @@ def test_expired_array_rule_hides_nothing() -> None:
         (CompareSettings(rules=(RuleSettings(path="a", places=-1),)), "compare.rules[0].places"),
         (CompareSettings(rules=(RuleSettings(path="a", time_within_ms=-1),)), "compare.rules[0].time_within_ms"),
         (
-            CompareSettings(rules=(RuleSettings(path="a", time_within_ms=1, epoch="us"),)),
+            CompareSettings(rules=(RuleSettings(path="a", time_within_ms=1, epoch="min"),)),
             "compare.rules[0].epoch",
         ),
         (CompareSettings(rules=(RuleSettings(path="a", ignore=True, epoch="s"),)), "compare.rules[0].epoch"),
