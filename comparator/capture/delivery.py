@@ -106,6 +106,7 @@ class Delivery:
 
     Attributes:
         position: LSN up to which everything committed has been delivered.
+        clock_us: the database's time (Unix microseconds) of the last commit that was read, those of fences included; 0 for none.
         duplicates: transactions that were dropped because they had been delivered before.
     """
 
@@ -113,10 +114,12 @@ class Delivery:
         self._deliver = deliver
         self._fences = fences
         self.position = after
+        self.clock_us = 0
         self.duplicates = 0
 
     def take(self, transaction: Transaction) -> None:
         """Deliver a transaction unless it was delivered before (a server delivers some again after a crash)."""
+        self.clock_us = transaction.committed_us
         if transaction.end_lsn <= self.position:
             self.duplicates += 1
         else:

@@ -49,6 +49,11 @@ class Capture(Protocol):
         ...
 
     @property
+    def clock_us(self) -> int:
+        """The database's time (Unix microseconds) of the last commit that was read, fences included; 0 where it is not known."""
+        ...
+
+    @property
     def interruptions(self) -> int:
         """The number of times since `start` that transactions may have been lost, e.g. with a temporary slot's connection.
 

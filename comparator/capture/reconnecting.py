@@ -90,6 +90,11 @@ class ReconnectingCapture(ABC):
         return self._delivery.position if self._delivery else 0
 
     @property
+    def clock_us(self) -> int:
+        """See `Capture.clock_us`."""
+        return self._delivery.clock_us if self._delivery else 0
+
+    @property
     def interruptions(self) -> int:
         """See `Capture.interruptions`."""
         return self._interruptions

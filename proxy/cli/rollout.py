@@ -212,10 +212,11 @@ def _settings_for_rollback(config: Path) -> Settings:
 def _disk_answers(state_file: Path) -> bool:
     """Return whether the disk of the state file can be written to, by a process that may hang in this one's place.
 
-    A write to a frozen file system cannot be interrupted: this command would not end before the thaw.
+    A write to a frozen file system cannot be interrupted: this command would not end before the thaw. The probe makes a file, since one
+    that exists can be opened on a frozen file system.
     """
-    lock = state_file.with_name(f".{state_file.name}.lock")
-    words = ["/bin/sh", "-c", 'mkdir -p "$1" && : >> "$2"', "sh", str(state_file.parent), str(lock)]
+    probed = state_file.with_name(f".{state_file.name}.{os.getpid()}.probe")
+    words = ["/bin/sh", "-c", 'mkdir -p "$1" && : > "$2" && rm -f "$2"', "sh", str(state_file.parent), str(probed)]
     try:
         probe = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         probe.wait(DISK_S)

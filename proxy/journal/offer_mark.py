@@ -6,6 +6,7 @@ number here, so the loss has a number too: it leaves out as many sequences, and 
     offered   4715, in shared memory, when the process is killed
     on disk   4711, after the last whole frame
     restart   goes on with 4716: a reader that comes from 4711 reports 4712 to 4715 as lost
+              until then the mark says that 4715 was an earlier process's, so that 4712 to 4715 do not look queued
 
 The memory is a file on a tmpfs, because the event loop writes to it for each exchange: a page of a file on a disk that hangs would stop
 the loop. It does not outlive the machine, and where there is no tmpfs the loss of a killed process is not known.
@@ -16,15 +17,24 @@ import mmap
 import os
 import secrets
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (opened without following links, for its owner alone)
 ID = "id"
 """File in a writer's folder that tells it from another folder of the same path: 16 hexadecimal digits."""
 
-_LAYOUT = struct.Struct("<16sQ")
+_LAYOUT = struct.Struct("<16sQQ")
 _COUNT_AT = 2
-"""Index of the count, in units of 8 bytes."""
+"""Index of the count, in units of 8 bytes; that of the earlier processes follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """Numbers of the last exchange that a writer was offered, and that its earlier processes were; 0 for none."""
+
+    last: int
+    earlier: int
 
 
 class OfferMark:
@@ -48,10 +58,10 @@ class OfferMark:
             shared = _map(_path(folder, directory))
         except OSError:
             return cls(None, 0)
-        owner, count = _read(shared)
+        owner, count, _ = _read(shared)
         if owner != folder_id.encode():
             count = 0
-            shared[: _LAYOUT.size] = _LAYOUT.pack(folder_id.encode(), 0)
+        shared[: _LAYOUT.size] = _LAYOUT.pack(folder_id.encode(), count, count)
         return cls(shared, count)
 
 
@@ -79,21 +89,21 @@ def read_folder_id(folder: Path) -> str:
         return ""
 
 
-def offered(folder: Path, *, directory: Path = SHARED_MEMORY) -> int | None:
-    """Return the number of the last exchange that the folder's writer was offered; None where it is not known."""
+def offered(folder: Path, *, directory: Path = SHARED_MEMORY) -> Offered | None:
+    """Return how many exchanges the folder's writer was offered; None where it is not known."""
     try:
         data = _path(folder, directory).read_bytes()
     except OSError:
         return None
     if len(data) < _LAYOUT.size:
         return None
-    owner, count = _read(data)
-    return count if owner and owner == read_folder_id(folder).encode() else None
+    owner, last, earlier = _read(data)
+    return Offered(last, earlier) if owner and owner == read_folder_id(folder).encode() else None
 
 
-def _read(data: bytes | mmap.mmap) -> tuple[bytes, int]:
-    owner, count = _LAYOUT.unpack_from(data)
-    return bytes(owner), int(count)
+def _read(data: bytes | mmap.mmap) -> tuple[bytes, int, int]:
+    owner, last, earlier = _LAYOUT.unpack_from(data)
+    return bytes(owner), int(last), int(earlier)
 
 
 def _path(folder: Path, directory: Path) -> Path:

@@ -26,12 +26,14 @@ class WriterState:
         offered: number of the last exchange that it was offered; None where it is not known.
         written: number of the last exchange in its segments.
         running: whether a process holds the folder.
+        earlier: number of the last exchange that an earlier process of it was offered; 0 for none.
     """
 
     writer: str
     offered: int | None
     written: int
     running: bool
+    earlier: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,12 @@ def reconcile(
         done = of_writer.all
         read = NumberRanges.of(1, runner.read.get(state.writer, 0))
         in_flight = runner.open.get(state.writer, NumberRanges()) - done
-        behind = NumberRanges.of(state.written + 1, state.offered or 0)
+        lost_up_to = state.earlier if state.running else state.offered or 0
         accounts.append(
             WriterAccount(
                 writer=state.writer,
-                queued=len(behind) if state.running else 0,
-                unwritten=NumberRanges() if state.running else behind,
+                queued=len(NumberRanges.of(max(state.written, lost_up_to) + 1, state.offered or 0)),
+                unwritten=NumberRanges.of(state.written + 1, lost_up_to),
                 unread=len(NumberRanges.of(1, state.written) - read - done),
                 in_flight=len(in_flight),
                 ended=len(done),

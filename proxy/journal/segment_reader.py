@@ -10,8 +10,8 @@ sequence and `ended_ns` of each exchange, and a clock that shows 300 ms:
 
     take() returns w0/1, w1/1, w0/2, with the positions {w0: 1}, {w0: 1, w1: 1}, {w0: 2, w1: 1}
 
-w0/3 is held back until 390 ms (REORDER_NS): w1 may still be writing an exchange that ended before it. With one writer nothing is
-held back.
+w0/3 is held back until 390 ms (REORDER_NS): w1 may still be writing an exchange that ended before it. It is held back no longer than that
+since it was read, whatever the clocks say: one may have jumped. With one writer nothing is held back.
 """
 
 import asyncio
@@ -142,7 +142,7 @@ class SegmentReader:
         while len(entries) < max_items:
             filled = (cursor for cursor in cursors if cursor.fill())
             cursor = min(filled, key=lambda cursor: cursor.head.ended_ns, default=None)
-            if cursor is None or (horizon_ns is not None and cursor.head.ended_ns > horizon_ns):
+            if cursor is None or (horizon_ns is not None and cursor.head.ended_ns > horizon_ns and cursor.is_fresh):
                 break
             entry = self._entry(cursor)
             if entry is not None:
@@ -300,11 +300,17 @@ class _Cursor:
         self._file: int | None = None
         self._path: Path | None = None
         self._offset = 0
+        self._read_at_ns = 0
 
     @property
     def head(self) -> "Record | _Unopened":
         """The next record; call `fill` first."""
         return self._records[0][1]
+
+    @property
+    def is_fresh(self) -> bool:
+        """True while the frame of the next record was read less than REORDER_NS ago."""
+        return time.monotonic_ns() - self._read_at_ns < REORDER_NS
 
     def pop(self) -> "tuple[int, Record | _Unopened]":
         """Remove and return the next record with its sequence."""
@@ -331,7 +337,14 @@ class _Cursor:
         if not files:
             return False
         begun_before = [path for path in files if first_sequence_of(path) <= sequence]
-        return self._open(begun_before[-1] if begun_before else files[0])
+        return self._open_first(files[max(0, len(begun_before) - 1) :])
+
+    def _open_first(self, paths: Sequence[Path]) -> bool:
+        """Open the first of the segments that has a header.
+
+        One without is being made, or was abandoned on a full disk, and then there is a later one: 0067.seg (empty), 0073.seg.
+        """
+        return any(self._open(path) for path in paths)
 
     def _open(self, path: Path) -> bool:
         try:
@@ -363,6 +376,7 @@ class _Cursor:
         if not intact(header, payload):
             return False
         self._offset += header.size
+        self._read_at_ns = time.monotonic_ns()
         for index, record in enumerate(self._decoded(header, payload)):
             sequence = header.first_sequence + index
             if sequence >= self._next:
@@ -401,7 +415,7 @@ class _Cursor:
         if not later:
             self.close()
             return False
-        return self._open(later[0])
+        return self._open_first(later)
 
     def _skip_damage(self) -> bool:
         """Go to the next intact frame of this segment; return False when none follows."""
@@ -441,7 +455,16 @@ def writer_states(directory: Path) -> list[WriterState]:
     states: list[WriterState] = []
     for writer, written in tails.items():
         folder = directory / writer
-        states.append(WriterState(unique_name(folder), offered(folder), written, is_locked(folder / LOCK)))
+        marks = offered(folder)
+        states.append(
+            WriterState(
+                unique_name(folder),
+                offered=marks.last if marks else None,
+                written=written,
+                running=is_locked(folder / LOCK),
+                earlier=marks.earlier if marks else 0,
+            )
+        )
     return states
 
 

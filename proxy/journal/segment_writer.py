@@ -405,6 +405,8 @@ class SegmentWriter:
         # Where even this fails, readers skip the torn frame; the next write begins a new segment.
         with contextlib.suppress(OSError):
             os.ftruncate(self._file, self._size)
+            if not self._size and self._path is not None:
+                self._path.unlink()
         self._close_segment()
 
     def _close_segment(self) -> None:

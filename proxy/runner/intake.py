@@ -149,7 +149,9 @@ class Intake:
             cause = RunnerSkip.OVERLOAD
         claim = self.effects.claim(exchange, read.window, mirror=cause is None, complete=complete)
         if claim is None:
-            self._deferred.append((exchange.ended_ns // 1_000 + self.settings.claim_wait_ms * 1_000, read))
+            # (not later than from now on: the clock of the proxy may be ahead of ours)
+            ended_us = min(exchange.ended_ns // 1_000, now_us())
+            self._deferred.append((ended_us + self.settings.claim_wait_ms * 1_000, read))
             return
         cause = cause or attribution_skip(claim.outcome)
         if cause is not None:

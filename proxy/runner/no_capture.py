@@ -29,6 +29,7 @@ class EmptyFeed:
     """Stands in for `TransactionFeed`: no transaction ever comes."""
 
     interruptions = 0
+    clock_us = 0
     resumed = False
     backlog = 0
 

@@ -51,6 +51,11 @@ class ServedAttribution:
         started_us = exchange.started_ns // 1_000
         if started_us < self.state.comparable_from_us:
             return RunnerSkip.REPEATED if started_us < self.state.resumed_from_us else RunnerSkip.NOT_CAPTURED
+        clock_us = self.state.feeds[Role.SERVED].clock_us
+        latest_us = max(exchange.started_ns, exchange.ended_ns) // 1_000
+        if clock_us and latest_us > clock_us + self.settings.clock_skew_ms * 1_000:
+            # (the fence was written after the exchange was read, which was after it ended)
+            return RunnerSkip.CLOCK
         if not exchange.key and not is_safe(exchange, self.safe_routes):
             return RunnerSkip.NO_KEY
         return None

@@ -35,6 +35,11 @@ class Feed(Protocol):
         ...
 
     @property
+    def clock_us(self) -> int:
+        """The database's time of the last commit that was read, in Unix microseconds; 0 where it is not known."""
+        ...
+
+    @property
     def resumed(self) -> bool:
         """True if delivery continued where an earlier reader had stopped."""
         ...

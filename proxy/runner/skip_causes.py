@@ -27,6 +27,8 @@ class RunnerSkip(StrEnum):
     """It took longer than `claim_wait_ms`: its changes may have been released as background."""
     LATE = "late"
     """It was read so late that its changes may have been released as background."""
+    CLOCK = "clock"
+    """By its proxy's clock it ended later than the database's clock says now: rows cannot be attributed by time."""
     DUPLICATE_ID = "duplicate_id"
     """An earlier exchange has the same id."""
     REPEATED = "repeated"

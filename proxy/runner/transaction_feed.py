@@ -50,6 +50,11 @@ class TransactionFeed:
         """True if delivery continued where an earlier reader had stopped."""
         return self._capture.resumed
 
+    @property
+    def clock_us(self) -> int:
+        """The database's time of the last commit that was read, in Unix microseconds; 0 where it is not known."""
+        return self._capture.clock_us
+
     def confirm(self, lsn: int | None) -> None:
         """Let the server drop its log up to `lsn`; None: up to everything that was delivered, once it has passed."""
         if lsn is not None:

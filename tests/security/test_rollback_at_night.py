@@ -129,6 +129,9 @@ async def test_abandoned_resume_does_not_undo_a_later_rollback(tmp_path: Path) -
 
 async def test_rollback_command_ends_while_the_disk_hangs(disk: LoopDisk) -> None:
     async with serving_from(disk.path) as node:
+        # The files and their locks are there, and a proxy that hangs in a write holds one.
+        assert (await shadow(node, "rollback", "--reason", "once")).code == 0
+        assert (await shadow(node, "resume", "--reason", "mended")).code == 0
         with disk.frozen():
             ended = await shadow(node, "rollback", "--reason", "it burns")
             assert ended.code == 0

@@ -22,12 +22,12 @@ from proxy.config.journal import JournalSettings, RetentionSettings
 from proxy.errors import JournalBusyError, JournalFormatError, JournalKeyError, SealedError
 from proxy.journal import retention
 from proxy.journal.driver import LossCause, UnreadCause
-from proxy.journal.format import SEGMENT_HEADER
+from proxy.journal.format import SEGMENT_HEADER, encode_frame, segment_header
 from proxy.journal.keys import load_keys
 from proxy.journal.sealing import keys_of, records_of
 from proxy.journal.segment_reader import SegmentReader
 from proxy.journal.segment_writer import SegmentWriter
-from proxy.journal.segments import frames, next_frame, read_payload, repair, segments
+from proxy.journal.segments import frames, next_frame, read_payload, repair, segment_path, segments
 from tests.support.exchanges import HEADERS, exchange
 from tests.support.paths import ROOT
 
@@ -202,6 +202,38 @@ def test_full_disk_is_counted_and_writing_resumes(tmp_path: Path) -> None:
         assert writer.healthy
     result = ids(tmp_path)
     assert (result[0], set(result[1:])) == ("before", {"after"})
+
+
+@pytest.mark.parametrize("read_before", [True, False])
+@pytest.mark.parametrize("left", [b"", b"SHDW"])
+def test_segment_that_a_full_disk_left_without_a_header_stops_no_reader(
+    tmp_path: Path, *, read_before: bool, left: bytes
+) -> None:
+    write(tmp_path, 3)
+    with reader_of(tmp_path) as reader:
+        if read_before:
+            assert len(reader.take(10)) == 3
+        segment_path(tmp_path / "w0", 4).write_bytes(left)
+        assert [entry.number for entry in reader.take(10)] == ([] if read_before else [1, 2, 3])
+        (path, *_) = segments(tmp_path / "w0")
+        offset, header = next(frames(path))
+        payload = read_payload(path, offset, header)
+        assert payload
+        frame = encode_frame(payload, count=header.count, first_sequence=9, last_ended_ns=header.last_ended_ns)
+        segment_path(tmp_path / "w0", 9).write_bytes(segment_header(1) + frame)
+        assert [entry.number for entry in reader.take(10)] == [9 + index for index in range(header.count)]
+        (unread,) = reader.take_unread()
+        assert (unread.first, unread.last) == (4, 8)
+
+
+def test_clock_of_a_writer_that_is_ahead_holds_nothing_back(tmp_path: Path) -> None:
+    with writing(tmp_path) as ahead, writing(tmp_path) as right:
+        ahead.append(exchange("ahead", ended_ns=time.time_ns() + 3_600 * 10**9))
+        right.append(exchange("right", ended_ns=time.time_ns()))
+    with reader_of(tmp_path) as reader:
+        read: list[str] = []
+        wait_for(lambda: read.extend(entry.exchange.id for entry in reader.take(10)) or len(read) == 2)
+    assert read == ["right", "ahead"]
 
 
 def test_unusable_directory_drops_and_never_raises(tmp_path: Path) -> None:

@@ -37,6 +37,11 @@ def test_exchanges_that_could_not_be_read_are_named() -> None:
     assert (str(account.lost), account.ended) == ("12 to 14", 4708)
 
 
+def test_exchanges_lost_with_an_earlier_process_are_not_queued_in_the_next_one() -> None:
+    (account,) = reconcile([replace(WRITER, earlier=4718)], RUNNER, ENDED)
+    assert (str(account.unwritten), account.queued) == ("4716 to 4718", 2)
+
+
 def test_exchange_that_ended_after_the_runner_was_asked_is_ended() -> None:
     (account,) = reconcile([WRITER], RUNNER, {"w0-3f2a": EndedNumbers(NumberRanges.of(1, 4712))})
     assert (account.in_flight, account.ended, account.unread) == (0, 4712, 3)
