@@ -37,6 +37,7 @@ from proxy.errors import JournalBusyError, RunnerRunningError, SettingsError
 from proxy.journal.driver import JournalPosition, JournalReader
 from proxy.journal.reconciliation import RunnerState
 from proxy.journal.registry import journal_keys, open_reader, writer_states
+from proxy.rollout.disk import DiskThread
 from proxy.runner.accountant import Accountant
 from proxy.runner.admin import admin_server
 from proxy.runner.calibrate import NoiseCollector, NothingCommitted, PairedRuns
@@ -56,6 +57,7 @@ from proxy.runner.no_capture import (
     NoShadowAttribution,
     UnalignedShadow,
 )
+from proxy.runner.offset_writer import OffsetWriter
 from proxy.runner.outcomes import Outcomes
 from proxy.runner.parent_lookup import ParentLookup
 from proxy.runner.releases import ReleaseReader
@@ -73,6 +75,7 @@ from proxy.runner.served_attribution import ServedAttribution
 from proxy.runner.shadow_attribution import ShadowAttribution
 from proxy.runner.shadow_shapes import ShadowShapes
 from proxy.runner.shadow_state import ShadowState
+from proxy.runner.survival import ends_the_runner, surviving
 from proxy.runner.transaction_feed import FindKeys, TransactionFeed
 from proxy.runner.verdict_queue import VerdictQueue
 from proxy.token_bucket import TokenBucket
@@ -112,6 +115,10 @@ async def serve(
         reader = stack.enter_context(
             open_reader(settings.journal, options.name, keys=keys, environ=environ, skip_undecodable=True)
         )
+        offsets = OffsetWriter(
+            reader.commit, DiskThread("journal-offset"), metrics.errors.labels(ErrorPlace.COMMIT).inc
+        )
+        stack.push_async_callback(offsets.close)
         store = await stack.enter_async_context(_open_store(settings.databases.store, settings.store))
         effects = await stack.enter_async_context(_open_effects(settings, rules, metrics))
         client = await stack.enter_async_context(
@@ -121,7 +128,7 @@ async def serve(
             open_mismatch_journal(settings.routes, settings.journal, environ, metrics)
         )
 
-        checkpoints = _checkpoints(settings.capture, options, reader, effects)
+        checkpoints = _checkpoints(settings.capture, options, reader, offsets, effects)
         sink = ResultSink(
             store,
             compare,
@@ -426,11 +433,15 @@ def _feeds(
 
 
 def _checkpoints(
-    capture: CaptureSettings, options: RunnerSettings, reader: JournalReader, effects: EffectParts
+    capture: CaptureSettings,
+    options: RunnerSettings,
+    reader: JournalReader,
+    offsets: OffsetWriter[JournalPosition],
+    effects: EffectParts,
 ) -> CommitOnSave[JournalPosition] | CommitWithLog[JournalPosition]:
     live, ledger = effects.state.feeds[Role.SERVED], effects.ledger
     if capture.driver is not Driver.STREAM or capture.slot.kind is not SlotKind.PERSISTENT:
-        return CommitOnSave(reader.commit, ledger.applied_lsn, live.confirm)
+        return CommitOnSave(offsets.commit, ledger.applied_lsn, live.confirm)
 
     def confirm(checkpoint: LiveCommit | None) -> None:
         if checkpoint == ledger.last_commit:
@@ -440,7 +451,7 @@ def _checkpoints(
             live.confirm(checkpoint.end_lsn)
 
     exchanges = OpenExchanges[JournalPosition](options.clock_skew_ms * 1_000, options.post_response_wait_ms * 1_000)
-    return CommitWithLog(exchanges, reader.live_us, ledger.applied_commit, reader.commit, confirm)
+    return CommitWithLog(exchanges, reader.live_us, ledger.applied_commit, offsets.commit, confirm)
 
 
 def _mirror(
@@ -545,17 +556,13 @@ Upkeep: TypeAlias = Mapping[str, Callable[[], Coroutine[object, object, None]]]
 """The tasks beside the runner, by name; each ends only when it is cancelled, or has nothing to do."""
 
 
-async def _surviving(name: str, start: Callable[[], Coroutine[object, object, None]], metrics: RunnerMetrics) -> None:
-    """Run an upkeep task, and start it again after an error: none of them may end the comparing."""
-    while True:
-        try:
-            await start()
-        except Exception:
-            logger.exception("upkeep_failed", extra={"task": name, "again_in_s": UPKEEP_PAUSE_S})
-            metrics.errors.labels(ErrorPlace.UPKEEP).inc()
-            await asyncio.sleep(UPKEEP_PAUSE_S)
-        else:
-            return
+async def _save(buffer: ResultBuffer, metrics: RunnerMetrics) -> None:
+    """Save outcomes until the buffer is closed; then an unavailable store ends it: the next start reads again what is not saved."""
+
+    def may_end(error: Exception) -> bool:
+        return buffer.closing or ends_the_runner(error)
+
+    await surviving(buffer.run, ErrorPlace.SAVING, metrics, may_end=may_end)
 
 
 async def _run(
@@ -563,8 +570,15 @@ async def _run(
 ) -> None:
     """Run until `stop` is set or the runner ends, then let running items end and save what is buffered."""
     async with asyncio.TaskGroup() as tasks:
-        others = [tasks.create_task(_surviving(name, start, metrics), name=name) for name, start in upkeep.items()]
-        saving = tasks.create_task(buffer.run(), name="result-buffer")
+        others = [
+            tasks.create_task(
+                # (none of them may end the comparing, whatever it says)
+                surviving(start, ErrorPlace.UPKEEP, metrics, may_end=lambda _: False, pause_s=UPKEEP_PAUSE_S),
+                name=name,
+            )
+            for name, start in upkeep.items()
+        ]
+        saving = tasks.create_task(_save(buffer, metrics), name="result-buffer")
         running = tasks.create_task(runner.run(), name="runner")
         stopped = tasks.create_task(stop.wait(), name="stop")
         await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)

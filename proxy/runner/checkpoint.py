@@ -18,6 +18,7 @@ keeps the first outcome. Example, times in ms, with 5 ms of clock skew, and exch
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
 from proxy.runner.ledger import LiveCommit
@@ -31,7 +32,7 @@ class CommitOnSave(Generic[P]):
     """Commit each position when its outcome is saved; confirm the log by what is on the shadow.
 
     Attributes:
-        commit: stores the journal position.
+        commit: stores the journal position, when the disk takes it.
         applied_lsn: the LSN of live up to which the shadow has everything; None for everything that was delivered.
         confirm: lets live's server drop its log up to an LSN; None for everything that was delivered.
         resumed_us: 0: a run never resumes where an earlier one ended.
@@ -46,11 +47,7 @@ class CommitOnSave(Generic[P]):
         """Do nothing: what was read and not saved is not committed."""
 
     def saved(self, sequence: int, position: P) -> None:
-        """Commit the position.
-
-        Raises:
-            OSError: it could not be stored.
-        """
+        """Commit the position."""
         del sequence
         self.commit(position)
 
@@ -114,16 +111,18 @@ class CommitWithLog(Generic[P]):
         exchanges: those that were read and are not committed.
         resumed_us: time of the last checkpoint of the run before; 0 for none.
         applied_commit: the last commit of live before a time, up to which everything is on the shadow.
-        commit: stores the journal position (None: the one before) together with the time of the checkpoint.
+        commit: stores the journal position (None: the one before) together with the time of the checkpoint, when the disk takes it, and
+            calls the function with True once it is stored, with False if it could not be.
         confirm: lets live's server drop its log up to a checkpoint; None: there is no commit to go by.
     """
 
     exchanges: OpenExchanges[P]
     resumed_us: int
     applied_commit: Callable[[int], LiveCommit | None]
-    commit: Callable[[P | None, int], None]
+    commit: Callable[[P | None, int, Callable[[bool], None]], None]
     confirm: Callable[[LiveCommit | None], None]
     _last: LiveCommit | None = None
+    _stored: LiveCommit | None = None
 
     def begin(self, sequence: int, position: P, *, started_us: int, ended_us: int) -> None:
         """Add an exchange that was read."""
@@ -135,24 +134,28 @@ class CommitWithLog(Generic[P]):
         self.exchanges.saved(sequence)
 
     def start(self, from_us: int) -> None:
-        """Replace the checkpoint of an earlier run, which this one does not resume: the slot keeps everything from now on.
-
-        Raises:
-            OSError: it could not be stored.
-        """
-        self.commit(None, from_us)
+        """Replace the checkpoint of an earlier run, which this one does not resume: the slot keeps everything from now on."""
+        self.commit(None, from_us, lambda _: None)
 
     def checkpoint(self, known_us: int) -> None:
-        """Commit and confirm what is not needed again.
+        """Commit what is not needed again, and confirm it once that is stored.
 
         Args:
             known_us: every exchange that began before it, and did not take longer than `claim_wait_ms`, has been read.
-
-        Raises:
-            OSError: the position could not be stored; nothing was confirmed.
         """
         checkpoint = self.applied_commit(self.exchanges.horizon_us(known_us))
-        if checkpoint is not None and checkpoint != self._last:
-            self.commit(self.exchanges.take_before(checkpoint), checkpoint.committed_us)
+        if checkpoint is None or checkpoint == self._stored:
+            self.confirm(checkpoint)
+        elif checkpoint != self._last:
             self._last = checkpoint
-        self.confirm(checkpoint)
+            self.commit(
+                self.exchanges.take_before(checkpoint), checkpoint.committed_us, partial(self._ended, checkpoint)
+            )
+
+    def _ended(self, checkpoint: LiveCommit, stored: bool) -> None:
+        if stored:
+            self._stored = checkpoint
+            self.confirm(checkpoint)
+        elif self._last == checkpoint:
+            # (the next call commits it again)
+            self._last = None

@@ -17,10 +17,11 @@ from proxy.journal.driver import JournalEntry, UnreadRange
 from proxy.journal.redaction import is_redacted
 from proxy.runner.clock import now_us
 from proxy.runner.ledger import Ledger
-from proxy.runner.metrics import RunnerMetrics
+from proxy.runner.metrics import ErrorPlace, RunnerMetrics
 from proxy.runner.outcomes import Outcomes
-from proxy.runner.shadow_state import ShadowState
+from proxy.runner.shadow_state import ResyncReason, ShadowState
 from proxy.runner.skip_causes import RunnerSkip, SkipCause, attribution_skip, policy_of
+from proxy.runner.survival import ends_the_runner, survived
 
 READ_WAIT_S = 0.25
 
@@ -113,7 +114,7 @@ class Intake:
             opened = [self._open(entry, delivered_us) for entry in entries]
             self._end_unread()
             for exchange in opened:
-                await self._decide(exchange)
+                await self._decide_or_skip(exchange)
             self.known_us = max(self.known_us, entries[-1].exchange.ended_ns // 1_000)
             self.state.wake.set()
 
@@ -128,7 +129,18 @@ class Intake:
         due = [exchange for due_us, exchange in self._deferred if due_us <= now]
         self._deferred = [deferred for deferred in self._deferred if deferred[0] > now]
         for exchange in due:
-            await self._decide(exchange, complete=True)
+            await self._decide_or_skip(exchange, complete=True)
+
+    async def _decide_or_skip(self, read: ReadExchange, *, complete: bool = False) -> None:
+        """Decide on an exchange; one that breaks this takes none of the others along."""
+        try:
+            await self._decide(read, complete=complete)
+        except Exception as error:
+            if ends_the_runner(error):
+                raise
+            survived(ErrorPlace.INTAKE, self.metrics)
+            self.state.request_resync(ResyncReason.ERROR, changes_missed=True)
+            await self.outcomes.end(read.entry, None, RunnerSkip.INTERNAL)
 
     def _open(self, entry: JournalEntry, delivered_us: int) -> ReadExchange:
         exchange = entry.exchange

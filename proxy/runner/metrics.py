@@ -34,6 +34,20 @@ class ErrorPlace(StrEnum):
     """A position that was to be committed."""
     UPKEEP = "upkeep"
     """A task beside the comparing, e.g. the maintenance of the store; it was started again."""
+    INTAKE = "intake"
+    """The reading of the journal; an exchange that cannot be decided on is skipped as `internal`."""
+    CAPTURE = "capture"
+    """A captured transaction that could not be taken; a resync follows."""
+    DISPATCH = "dispatch"
+    """The starting of items, and resyncs."""
+    HOUSEKEEPING = "housekeeping"
+    """The work at intervals: releasing, shedding, repairing, committing."""
+    SCHEMA = "schema"
+    """The watch over the tables' definitions."""
+    VERDICT = "verdict"
+    """A result on its way to the store; it is skipped as `internal`."""
+    SAVING = "saving"
+    """The saving of outcomes."""
 
 
 class RunnerDropCause(StrEnum):

@@ -42,11 +42,7 @@ class ReadProgress(Protocol):
         ...
 
     def saved(self, sequence: int, position: JournalPosition) -> None:
-        """Note that the outcome of every exchange up to this one is saved.
-
-        Raises:
-            OSError: a position could not be stored.
-        """
+        """Note that the outcome of every exchange up to this one is saved; never waits for the disk."""
         ...
 
 
@@ -94,7 +90,7 @@ class ResultBuffer:
         progress: commits the journal.
         buffer_max: outcomes that may wait for the store.
         on_retry: called each time that the store was unavailable.
-        on_error: called for each error that cost an outcome its details, or kept a position from being committed.
+        on_error: called for each error that cost an outcome its details.
     """
 
     def __init__(
@@ -128,6 +124,11 @@ class ResultBuffer:
     def unsaved(self) -> int:
         """Number of exchanges that were read and whose outcome is not saved yet."""
         return len(self._ended_ns)
+
+    @property
+    def closing(self) -> bool:
+        """True once `close` was called."""
+        return self._closing
 
     def lag_s(self, now_ns: int) -> float:
         """Return the age, in seconds, of the oldest exchange whose outcome is not saved."""
@@ -195,16 +196,7 @@ class ResultBuffer:
             self._open.pop(outcome.entry.sequence, None)
         committable = self._offsets.take_committable()
         if committable is not None:
-            self._commit(*committable)
-
-    def _commit(self, sequence: int, position: JournalPosition) -> None:
-        try:
-            # A small file on a local disk: this takes less time than handing it over to a thread.
-            self._progress.saved(sequence, position)
-        except OSError as error:
-            # A restart reads again what has its outcome; a later commit makes up for this one.
-            logger.warning("journal_commit_failed", extra={"error": str(error)})
-            self._on_error(ErrorPlace.COMMIT)
+            self._progress.saved(*committable)
 
     async def _write(self, batch: Sequence[Outcome], unread: Sequence[UnreadRange]) -> None:
         """Save a batch, however long the store takes to come back.

@@ -7,7 +7,7 @@ or the store does not answer, work is repeated or skipped and counted; nothing i
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from proxy.runner.row_writer import NOTHING_WRITTEN, WrittenRows, named_rows
 from proxy.runner.shadow_attribution import GivenUpEnd
 from proxy.runner.shadow_state import ResyncReason, ShadowState
 from proxy.runner.skip_causes import RunnerSkip, attribution_skip
+from proxy.runner.survival import survived, surviving
 from proxy.runner.verdict_queue import VerdictQueue
 
 logger = logging.getLogger(__name__)
@@ -138,13 +139,10 @@ class Checkpoints(Protocol):
         ...
 
     def checkpoint(self, known_us: int) -> None:
-        """Commit and confirm.
+        """Commit, and confirm once that is stored; never waits for the disk.
 
         Args:
             known_us: every exchange that began before it, and did not take longer than `claim_wait_ms`, has been read.
-
-        Raises:
-            OSError: the position could not be stored; nothing was confirmed.
         """
         ...
 
@@ -209,17 +207,35 @@ class Runner:
         self.state.started = True
         logger.info("mirroring_started", extra={"resumed": bool(resumed_us)})
         async with asyncio.TaskGroup() as tasks:
-            pumps = [tasks.create_task(feed.pump(), name=f"pump-{role}") for role, feed in self.state.feeds.items()]
-            upkeep = [
-                tasks.create_task(work(), name=work.__qualname__)
-                for work in (self._housekeep, self._end_waiting, self.schema.run, self.verdicts.run)
+            pumps = [
+                tasks.create_task(self._survive(feed.pump, ErrorPlace.CAPTURE, resync=True), name=f"pump-{role}")
+                for role, feed in self.state.feeds.items()
             ]
-            dispatching = tasks.create_task(self._dispatch(tasks), name="dispatch")
-            await self.intake.run()
+            upkeep = [
+                tasks.create_task(self._survive(work, place), name=work.__qualname__)
+                for work, place in (
+                    (self._housekeep, ErrorPlace.HOUSEKEEPING),
+                    (self._end_waiting, ErrorPlace.HOUSEKEEPING),
+                    (self.schema.run, ErrorPlace.SCHEMA),
+                    (self.verdicts.run, ErrorPlace.VERDICT),
+                )
+            ]
+            dispatch = self._survive(lambda: self._dispatch(tasks), ErrorPlace.DISPATCH, resync=True)
+            dispatching = tasks.create_task(dispatch, name="dispatch")
+            await self._survive(self.intake.run, ErrorPlace.INTAKE)
             await dispatching
             await self.verdicts.drain()
             for task in (*pumps, *upkeep):
                 task.cancel()
+
+    async def _survive(self, work: Callable[[], Awaitable[None]], place: ErrorPlace, *, resync: bool = False) -> None:
+        """Run a loop through errors; after one that may have lost changes, compare whole tables."""
+
+        def on_error() -> None:
+            if resync:
+                self.state.request_resync(ResyncReason.ERROR, changes_missed=True)
+
+        await surviving(work, place, self.metrics, on_error=on_error)
 
     def _resumed_us(self) -> int:
         """Return the Unix time from which nothing was missed, if this run resumes where the one before ended; else 0."""
@@ -257,10 +273,10 @@ class Runner:
                     await self._apply(item)
                 case RowRepair():
                     await self._repair(item)
-        except Exception:
+        except Exception:  # noqa: BLE001 (survived, which logs it)
             # The outermost frame of a task. The shadow may differ from live now, so whole tables are compared.
-            logger.exception("shadow_item_failed", extra={"item": type(item).__name__})
-            self.metrics.errors.labels(ErrorPlace.ITEM).inc()
+            logger.error("shadow_item_failed", extra={"item": type(item).__name__})
+            survived(ErrorPlace.ITEM, self.metrics)
             self._request_resync(ResyncReason.ERROR)
             if isinstance(item, MirrorRun) and item.exchange.id in self.outcomes:
                 await self.outcomes.end(self.outcomes[item.exchange.id], None, RunnerSkip.INTERNAL)
@@ -408,13 +424,8 @@ class Runner:
 
     def _checkpoint(self) -> None:
         """Commit what is not needed again; not while the shadow may differ from live."""
-        if self.state.resync_pending:
-            return
-        try:
+        if not self.state.resync_pending:
             self.checkpoints.checkpoint(self._claimed_us())
-        except OSError as error:
-            logger.warning("journal_commit_failed", extra={"error": str(error)})
-            self.metrics.errors.labels(ErrorPlace.COMMIT).inc()
 
     async def _end_waiting(self) -> None:
         """Decide on deferred exchanges, and end those that were shed, at intervals."""

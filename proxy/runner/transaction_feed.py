@@ -78,8 +78,10 @@ class TransactionFeed:
             keyed, missing = self._key(entry)
             if missing:
                 self._in_lookup = 1
-                await self._lookup(missing)
-                self._in_lookup = 0
+                try:
+                    await self._lookup(missing)
+                finally:
+                    self._in_lookup = 0
                 keyed, _ = self._key(entry)
             self._sink(keyed)
 

@@ -18,9 +18,11 @@ from comparator.capture.attribution_keys import Keys
 from comparator.exchanges.model import Exchange, Observation
 from comparator.verdict import Comparison
 from proxy.journal.driver import JournalEntry
+from proxy.runner.metrics import ErrorPlace
 from proxy.runner.mirror import MirrorResult
 from proxy.runner.outcomes import Outcomes
 from proxy.runner.skip_causes import RunnerSkip
+from proxy.runner.survival import ends_the_runner, survived
 
 STOP_S: Final = 5.0
 """Time for the last check when the runner stops."""
@@ -77,7 +79,17 @@ class VerdictQueue:
             await self.confirmed()
             checked, self._held = self._held[:count], self._held[count:]
             for entry, keys, result in checked:
-                await self._end(entry, keys, result)
+                await self._end_or_skip(entry, keys, result)
+
+    async def _end_or_skip(self, entry: JournalEntry, keys: Keys, result: MirrorResult) -> None:
+        """Give an outcome; one that breaks this takes none of the others along."""
+        try:
+            await self._end(entry, keys, result)
+        except Exception as error:
+            if ends_the_runner(error):
+                raise
+            survived(ErrorPlace.VERDICT, self.outcomes.metrics)
+            await self.outcomes.end(entry, replace(result, comparison=None), RunnerSkip.INTERNAL)
 
     async def _end(self, entry: JournalEntry, keys: Keys, result: MirrorResult) -> None:
         comparison = result.comparison

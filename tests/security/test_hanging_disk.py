@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,20 @@ from typing import Any
 import aiohttp
 import pytest
 
+from proxy.config.journal import JournalSettings
+from proxy.journal.driver import JournalPosition, UnreadRange
+from proxy.journal.segment_reader import SegmentReader
+from proxy.journal.segment_writer import SegmentWriter
+from proxy.journal.segments import load_committed, offset_path
 from proxy.rollout import statefile
+from proxy.rollout.disk import DiskThread
+from proxy.runner.checkpoint import CommitOnSave
+from proxy.runner.offset_writer import OffsetWriter
+from proxy.runner.result_buffer import Outcome, ResultBuffer
+from proxy.runner.skip_causes import RunnerSkip
 from tests.support import waiting
-from tests.support.frozen_disk import LoopDisk, loop_disk
+from tests.support.exchanges import exchange
+from tests.support.frozen_disk import THAW_AFTER_S, LoopDisk, loop_disk
 from tests.support.paths import ROOT
 from tests.support.proxy_lab import ok, proxy_lab
 from tests.support.proxy_processes import ProxyNode, backend, make_nodes
@@ -171,3 +182,44 @@ async def test_log_that_nobody_reads_stops_no_client(tmp_path: Path) -> None:
     written = [line["number"] for line in lines if line["event"] == "line_written"]
     assert written == sorted(written)
     assert len(written) < 20_000
+
+
+async def test_runner_saves_outcomes_and_copies_mismatches_while_the_disk_hangs(disk: LoopDisk) -> None:
+    """Its committed offset, and the journal of what differed, are written by threads; the loop goes on."""
+    settings = JournalSettings(directory=str(disk.path / "journal"), flush_ms=1)
+    kept = JournalSettings(directory=str(disk.path / "mismatches"), flush_ms=1)
+    saved: list[str] = []
+
+    async def save(batch: Sequence[Outcome], _: Sequence[UnreadRange]) -> None:
+        saved.extend(outcome.entry.exchange.id for outcome in batch)
+
+    writer, copies = SegmentWriter(settings, environ={}), SegmentWriter(kept, environ={})
+    for one in (writer, copies):
+        one.start()
+    for number in range(3):
+        assert writer.append(exchange(f"id-{number}"))
+    await waiting.until(lambda: writer.counts.written == 3)
+    with SegmentReader(settings.directory, "mirror") as reader:
+        offsets = OffsetWriter[JournalPosition](reader.commit, DiskThread("test-offset"), lambda: None)
+        buffer = ResultBuffer(save, progress=CommitOnSave(offsets.commit, lambda: None, lambda _: None))
+        entries = reader.take(3)
+        for entry in entries:
+            buffer.begin(entry)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(buffer.run(), name="saving")
+            with disk.frozen():
+                frozen_s = time.monotonic()
+                for number, entry in enumerate(entries, 1):
+                    await buffer.add(entry, None, RunnerSkip.SLOW)
+                    assert entry.record
+                    assert copies.append_record(entry.record)
+                    await waiting.until(lambda number=number: len(saved) == number)
+                assert buffer.unsaved == 0
+                assert load_committed(offset_path(Path(settings.directory), "mirror")).sequences == {}
+                assert time.monotonic() - frozen_s < THAW_AFTER_S
+            buffer.close()
+        await offsets.close()
+    assert load_committed(offset_path(Path(settings.directory), "mirror")).sequences == {"w0": 3}
+    await waiting.until(lambda: copies.counts.written == 3)
+    for one in (writer, copies):
+        one.close()

@@ -1,5 +1,7 @@
 """proxy.runner.checkpoint: how far journal and log are committed. Times are microseconds."""
 
+from collections.abc import Callable
+
 import pytest
 
 from proxy.journal.segment_reader import SegmentPosition
@@ -40,25 +42,32 @@ def test_journal_is_kept_from_the_first_exchange_that_may_own_a_later_change(
 def test_journal_is_committed_before_the_log_and_once_per_checkpoint() -> None:
     steps: list[object] = []
 
-    def commit(position: SegmentPosition | None, live_us: int) -> None:
+    def commit(position: SegmentPosition | None, live_us: int, ended: Callable[[bool], None]) -> None:
         steps.append((position, live_us))
+        disk.append(ended)
 
+    disk: list[Callable[[bool], None]] = []
     checkpoints = CommitWithLog(exchanges(saved=3), 0, lambda _: CHECKPOINT, commit, steps.append)
     checkpoints.checkpoint(NOW_US)
+    checkpoints.checkpoint(NOW_US)
+    assert steps == [(at(3), 9_000)]
+    disk.pop()(True)
     checkpoints.checkpoint(NOW_US)
     assert steps == [(at(3), 9_000), CHECKPOINT, CHECKPOINT]
 
 
-def test_log_is_kept_when_the_journal_cannot_be_committed() -> None:
+def test_log_is_kept_when_the_journal_cannot_be_committed_and_it_is_committed_again() -> None:
     confirmed: list[LiveCommit | None] = []
+    stored = [False, True]
 
-    def full(position: SegmentPosition | None, live_us: int) -> None:
-        raise OSError(f"no space for {position} at {live_us}")
+    def commit(position: SegmentPosition | None, live_us: int, ended: Callable[[bool], None]) -> None:
+        ended(stored.pop(0))
 
-    checkpoints = CommitWithLog(exchanges(saved=3), 0, lambda _: CHECKPOINT, full, confirmed.append)
-    with pytest.raises(OSError, match="no space"):
-        checkpoints.checkpoint(NOW_US)
+    checkpoints = CommitWithLog(exchanges(saved=3), 0, lambda _: CHECKPOINT, commit, confirmed.append)
+    checkpoints.checkpoint(NOW_US)
     assert not confirmed
+    checkpoints.checkpoint(NOW_US)
+    assert confirmed == [CHECKPOINT]
 
 
 def test_without_a_persistent_slot_a_position_is_committed_when_its_outcome_is_saved() -> None:

@@ -104,16 +104,6 @@ async def test_nothing_is_lost_while_the_store_takes_no_outcome_at_all(error: Ex
     assert retries
 
 
-async def test_position_that_cannot_be_committed_is_counted() -> None:
-    errors: list[str] = []
-
-    def full(_: JournalPosition) -> None:
-        raise OSError(28, "No space left on device")
-
-    await save(ResultBuffer(None, progress=committing(full), on_error=errors.append), ended=[1, 2])
-    assert errors == ["commit"]
-
-
 async def test_position_is_not_committed_before_every_earlier_outcome_is_saved() -> None:
     committed: list[JournalPosition] = []
     buffer = ResultBuffer(None, progress=committing(committed.append))
