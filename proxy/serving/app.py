@@ -25,6 +25,7 @@ from prometheus_client.process_collector import ProcessCollector
 from comparator.exchanges.model import Side
 from proxy.admin import api
 from proxy.admin.connections import HEAD_S, AdminConnections, secure
+from proxy.admin.reserved_listener import ReservedListener, listening_sockets
 from proxy.config.listen import TlsSettings
 from proxy.config.settings import Settings
 from proxy.journal.driver import JournalWriter, WriterCounts
@@ -92,7 +93,7 @@ class RunningProxy:
     port: int = 0
     admin_port: int = 0
     servers: list[asyncio.Server] = field(default_factory=list[asyncio.Server])
-    admin_server: asyncio.Server | None = None
+    admin_listener: ReservedListener | None = None
 
     @property
     def switch(self) -> Switch:
@@ -171,8 +172,8 @@ async def serve(
             elif source is not None and (flags.reloading or await proxy.reloader.has_changed(source)):
                 flags.reloading = False
                 await proxy.reloader.reload_from(source)
-        if flags.handing_over and proxy.admin_server is not None:
-            proxy.admin_server.close()
+        if flags.handing_over and proxy.admin_listener is not None:
+            proxy.admin_listener.close()
         logger.info("proxy_stopping")
 
 
@@ -324,24 +325,20 @@ async def _admin(proxy: RunningProxy, settings: Settings, worker: WorkerIdentity
     try:
         connections.serve_with(runner.server)
         tls = _tls(proxy, settings.admin.tls, "admin.tls")
-        loop = asyncio.get_running_loop()
-        handshake_s = HEAD_S if tls else None
         if worker.inherited_fds:
-            listener = socket.socket(fileno=worker.inherited_fds.admin)
-            server = await loop.create_server(
-                connections.connection, sock=listener, ssl=tls, ssl_handshake_timeout=handshake_s
-            )
+            sockets = [socket.socket(fileno=worker.inherited_fds.admin)]
         else:
-            admin = settings.admin
-            server = await loop.create_server(
-                connections.connection, admin.host, admin.port, ssl=tls, ssl_handshake_timeout=handshake_s
+            sockets = listening_sockets(settings.admin.host, settings.admin.port)
+        async with asyncio.TaskGroup() as group:
+            listener = ReservedListener(
+                sockets, connections.connection, tls=tls, handshake_s=HEAD_S if tls else None, group=group
             )
-        proxy.admin_server = server
-        proxy.admin_port = server.sockets[0].getsockname()[1]
-        try:
-            yield
-        finally:
-            server.close()
+            proxy.admin_listener = listener
+            proxy.admin_port = listener.port
+            try:
+                yield
+            finally:
+                listener.close()
     finally:
         await runner.cleanup()
 

@@ -1,9 +1,11 @@
 """Many connections: what fits is admitted, the longest unused one makes room, the rest is refused in words."""
 
 import asyncio
+import os
 import resource
+import socket
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,10 @@ from proxy.serving.descriptors import DescriptorBudget, budget_of, raise_limit
 from tests.support.proxy_lab import ProxyLab, RawClient, ScriptedBackend, ok, proxy_lab
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+ROLLBACK = (
+    b"POST /rollback HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n"
+    b'{"actor":"ann"}'
+)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +141,33 @@ async def test_unused_connections_of_one_address_are_limited(tmp_path: Path) -> 
         await made.until(lambda: len(made.proxy.state.connections.clients) == 3)
         assert (await clients[8].ask(GET)).status == 200
         assert await is_closed(clients[0])
+
+
+@pytest.mark.usefixtures("soft_limit")
+async def test_rollback_gets_through_when_no_descriptor_is_left(tmp_path: Path) -> None:
+    async with lab(tmp_path) as made:
+        loop = asyncio.get_running_loop()
+        operators = [socket.socket() for _ in range(3)]
+        taken: list[int] = []
+        highest = max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208 (a listing needs a descriptor too)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 20, hard))
+        try:
+            with suppress(OSError):
+                while True:
+                    taken.append(os.open(os.devnull, os.O_RDONLY))
+            for operator in operators:
+                operator.setblocking(False)
+                async with asyncio.timeout(60):
+                    await loop.sock_connect(operator, ("127.0.0.1", made.proxy.admin_port))
+                    await loop.sock_sendall(operator, ROLLBACK)
+                    assert (await loop.sock_recv(operator, 65536)).startswith(b"HTTP/1.1 200")
+            assert made.proxy.switch.rolled_back
+        finally:
+            for descriptor in taken:
+                os.close(descriptor)
+            for operator in operators:
+                operator.close()
 
 
 async def test_thousand_unused_connections_are_no_outage(tmp_path: Path) -> None:
