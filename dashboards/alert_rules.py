@@ -21,6 +21,7 @@ MEMORY_MAX_BYTES: Final = 512 * 1024**2
 MISMATCH_RATE_MAX: Final = 0.001
 COMPARED_SHARE_MIN: Final = 0.8
 LAG_MAX_S: Final = 60
+LOG_RETAINED_MAX_BYTES: Final = 1024**3
 REQUESTS_MIN: Final = 100
 """Requests of a side within the window below which a share or a quantile is not significant."""
 JOURNAL_RUNNER_SLACK: Final = 100
@@ -337,6 +338,16 @@ MEASUREMENT: Final = (
         first_step="Look at the comparison dashboard: a slow mirrored side, an unavailable store or a pending resync. Otherwise raise"
         " runner.concurrency.",
         runbook=RunbookSection.DOWN,
+    ),
+    AlertRule(
+        "ShadowCaptureLogRetained",
+        f"{metrics.WAL_RETAINED.select()} > {LOG_RETAINED_MAX_BYTES}",
+        hold_for="5m",
+        severity=AlertSeverity.PAGE,
+        summary="The database of the {{ $labels.role }} side keeps {{ $value | humanize1024 }}B of its log for the runner.",
+        impact="Clients are served until the disk of that database is full; then live stops.",
+        first_step="RUNBOOK, Exchanges are skipped: the slot. Let the runner catch up, or drop its slot.",
+        runbook=RunbookSection.SKIPPED,
     ),
     AlertRule(
         "ShadowNothingCompared",

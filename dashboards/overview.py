@@ -112,6 +112,12 @@ def _accounting() -> Sequence[Panel]:
         ),
         timeseries("Lag by runner", Query(max_by(metrics.LAG.select(), "instance"), "{{instance}}"), unit="s"),
         timeseries(
+            "Write-ahead log kept for the runner",
+            Query(max_by(metrics.WAL_RETAINED.select(), "role"), "{{role}}"),
+            unit="bytes",
+            description="Log that live (served) and the shadow (mirrored) keep until the runner has confirmed it. It fills their disks.",
+        ),
+        timeseries(
             "Journal written - runner read",
             Query(recorded.JOURNAL_RUNNER_GAP.select(), "exchanges"),
             description="Constant while no process restarts. The level has no meaning, because each process counts from its own"

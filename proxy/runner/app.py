@@ -426,10 +426,17 @@ def _feeds(
         return keyed
 
     sinks = {Role.SERVED: ledger.deliver, Role.MIRRORED: shadow.deliver}
-    return {
+    feeds = {
         role: TransactionFeed(databases.captures[role], key=keyed_in(role), lookup=look_up, sink=rows.through(sink))
         for role, sink in sinks.items()
     }
+    for role, feed in feeds.items():
+        metrics.wal_retained.labels(role.value).set_function(partial(_wal_retained, feed))
+    return feeds
+
+
+def _wal_retained(feed: TransactionFeed) -> float:
+    return float(feed.wal_retained_bytes)
 
 
 def _checkpoints(

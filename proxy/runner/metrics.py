@@ -200,6 +200,12 @@ class RunnerMetrics:
             ["writer"],
             registry=registry,
         )
+        self.wal_retained = Gauge(
+            "shadow_capture_log_retained_bytes",
+            "Write-ahead log that the database of a side keeps for the runner's replication slot: served (live) or mirrored (shadow).",
+            ["role"],
+            registry=registry,
+        )
         self.retries = Counter(
             "shadow_retries_total", "Steps repeated because a database did not answer.", ["step"], registry=registry
         )

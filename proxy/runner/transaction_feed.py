@@ -51,6 +51,11 @@ class TransactionFeed:
         return self._capture.resumed
 
     @property
+    def wal_retained_bytes(self) -> int:
+        """Write-ahead log that the server keeps for this feed, in bytes."""
+        return self._capture.wal_retained_bytes
+
+    @property
     def clock_us(self) -> int:
         """The database's time of the last commit that was read, in Unix microseconds; 0 where it is not known."""
         return self._capture.clock_us

@@ -237,6 +237,11 @@ CASES = (
         quiet=(runner_series("shadow_lag_seconds", "59x60"),),
     ),
     AlertCase(
+        "ShadowCaptureLogRetained",
+        fires=(runner_series("shadow_capture_log_retained_bytes", f"{1024**3 + 1}x60", role="served"),),
+        quiet=(runner_series("shadow_capture_log_retained_bytes", f"{1024**3 - 1}x60", role="served"),),
+    ),
+    AlertCase(
         "ShadowNothingCompared",
         fires=(proxy_series("shadow_served_total", "0+100x60"), compared("match", "7x60")),
         quiet=(proxy_series("shadow_served_total", "0+100x60"), compared("match", "0+1x60")),
