@@ -53,7 +53,7 @@ from tests.support.proxy_processes import free_ports
 from tests.support.runner_crashes import DROP_SLOT, END_SLOT, execute
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTLED_S = 40.0
+SETTLED_S = 120.0
 STARTED_S = 60.0
 WATCH_S = 0.1
 FAULT = "wrong_response"

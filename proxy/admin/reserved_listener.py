@@ -1,8 +1,8 @@
 """Accept connections to the control port with descriptors that are kept for it alone.
 
-When thousands of clients connect at once, the event loop accepts them until no descriptor is left, before it can refuse the first. Whoever
-wants to roll back then must not be refused with them. So some descriptors are held open on nothing, and one is given up for each connection
-to the control port that finds no other:
+When thousands of clients connect at once, the event loop accepts them until no descriptor is left, before it can refuse the first. An
+operator who rolls back then must not be refused with them. So some descriptors are held open on nothing, and one is given up for each
+connection to the control port that finds no other:
 
     free descriptors  0    spares 16    accept -> EMFILE -> close a spare -> accept -> 15 spares, until descriptors are free again
 """
