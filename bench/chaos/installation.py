@@ -54,7 +54,7 @@ from tests.support.runner_crashes import DROP_SLOT, END_SLOT, execute
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTLED_S = 120.0
-STARTED_S = 60.0
+STARTED_S = 120.0
 WATCH_S = 0.1
 FAULT = "wrong_response"
 VERDICTS = "SELECT exchange_id, verdict FROM shadow.comparison"
@@ -155,8 +155,8 @@ class Command:
     output: str
 
 
-def run_command(words: list[str], folder: Path, timeout_s: float) -> Command:
-    """Run a command of `shadow` ahead of the other programs of this machine."""
+def run_command(words: list[str], folder: Path, *, timeout_s: float, comes_first: bool) -> Command:
+    """Run a command of `shadow`."""
     with TemporaryFile() as output:
         started = time.monotonic()
         process = subprocess.Popen(
@@ -165,7 +165,7 @@ def run_command(words: list[str], folder: Path, timeout_s: float) -> Command:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=output,
             stderr=output,
-            preexec_fn=come_first,  # noqa: PLW1509 (it calls the kernel only)
+            preexec_fn=come_first if comes_first else None,  # noqa: PLW1509 (it calls the kernel only)
         )
         timer = threading.Timer(timeout_s, process.kill)
         timer.start()
@@ -195,6 +195,7 @@ class Chaos:
         watch: of the journal.
         disk: of the journal and the rollout's files; None where none can be mounted.
         offset: file with the offset of the clock of processes under libfaketime.
+        measured: let proxy and commands run ahead of the other programs of this machine.
     """
 
     lab: MirrorLab
@@ -210,11 +211,16 @@ class Chaos:
     store_dsn: str
     disk: LoopDisk | None
     offset: Path
+    measured: bool
 
     async def command(self, *words: str, config: Path | None = None) -> Command:
         """Run a command of `shadow`, as an operator does."""
         return await asyncio.to_thread(
-            run_command, [*words, "--config", str(config or self.config)], self.folder, STARTED_S
+            run_command,
+            [*words, "--config", str(config or self.config)],
+            self.folder,
+            timeout_s=STARTED_S,
+            comes_first=self.measured,
         )
 
     async def execute_store(self, sql: str) -> None:
@@ -306,7 +312,7 @@ def socket_of(dsn: str) -> Path | tuple[str, int]:
 
 @asynccontextmanager
 async def installed(
-    dsn: str = "", *, with_disk: bool = True, spoil: bool = True, own_store: bool = True
+    dsn: str = "", *, with_disk: bool = True, spoil: bool = True, own_store: bool = True, measured: bool = True
 ) -> AsyncGenerator[Chaos]:
     """Run an installation until the end of the block.
 
@@ -315,6 +321,7 @@ async def installed(
         with_disk: put the journal and the rollout's files on a disk of their own, where that is allowed.
         spoil: let the mirrored run of one request in ten differ.
         own_store: start a server for the store.
+        measured: as of Chaos.
     """
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     async with AsyncExitStack() as stack:
@@ -360,7 +367,7 @@ async def installed(
             folder=folder,
             settings=settings,
             config=config,
-            proxy=Program(["proxy", "--config", str(config)], ports[0], folder / "proxy.log", comes_first=True),
+            proxy=Program(["proxy", "--config", str(config)], ports[0], folder / "proxy.log", comes_first=measured),
             runner=Program(["runner", "--config", str(config)], ports[3], folder / "runner.log"),
             clients=Clients(ports[0], [f"/score/{address}" for address in lab.addresses], spoiler(lab, spoil=spoil)),
             watch=JournalWatch(Path(settings.journal.directory)),
@@ -369,6 +376,7 @@ async def installed(
             store_dsn=store_dsn,
             disk=disk,
             offset=folder / "clock",
+            measured=measured,
         )
         try:
             await made.proxy.start()

@@ -1,0 +1,22 @@
+"""A slice of `make bench-chaos`: after a kill and a cut the accounting names every loss and no other, and every client was served."""
+
+import random
+
+import pytest
+
+from bench.chaos.faults import FAULTS
+from bench.chaos.installation import installed
+from bench.chaos.rounds import run_round
+
+KINDS = ("kill_proxy", "kill_runner", "cut_store")
+
+
+@pytest.mark.asyncio
+async def test_every_loss_is_named_and_no_other(postgres_dsn: str) -> None:
+    faults = {fault.name: fault for fault in FAULTS}
+    async with installed(postgres_dsn, with_disk=False, own_store=False, measured=False) as chaos:
+        results = [await run_round(chaos, faults[kind], random.Random(kind)) for kind in KINDS]
+    for result in results:
+        print(result)
+    assert [(result.problems, result.unserved) for result in results] == [("", 0)] * len(KINDS)
+    assert all(result.lost == result.named for result in results)
