@@ -1,6 +1,7 @@
 """Benchmarks: `make bench-NAME` runs one, `make help` lists them. Most print a table and, as the last line, the result as JSON.
 
 proxy             the proxy beside other proxies; `load` generates the traffic
+chaos             clients, accounting and rollback while parts are killed, stopped, filled, cut off and misdated
 faults            effect on clients of faults behind the proxy
 journal           appending to the journal
 mirror            mirroring a write request; `mirror_parts` measures decoding, comparing and aligning alone

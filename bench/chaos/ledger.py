@@ -4,6 +4,7 @@ The truth, which the accounting has no part in: each attempt of a client has an 
 which id has which number. A number that a writer has given and that is in no file is lost; a file that is gone took its numbers along.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,10 @@ from pathlib import Path
 
 from bench.chaos.clients import Attempt
 from comparator.exchanges.number_ranges import NumberRanges
-from proxy.journal.format import decode_payload, exchange_of
+from proxy.journal.format import exchange_of
+from proxy.journal.keys import load_keys
 from proxy.journal.reconciliation import WriterAccount, WriterState
+from proxy.journal.sealing import records_of
 from proxy.journal.segment_reader import unique_name, writer_states
 from proxy.journal.segments import frames, read_payload, segments, writers
 
@@ -40,7 +43,8 @@ class JournalWatch:
             payload = read_payload(path, offset, header)
             if payload is None:
                 return
-            for index, record in enumerate(decode_payload(payload)):
+            keys = load_keys(self.directory, os.environ)
+            for index, record in enumerate(records_of(header, payload, keys)):
                 self.ids[writer][header.first_sequence + index] = exchange_of(record).id
             self._offsets[path] = offset + header.size
 
