@@ -40,7 +40,7 @@ def main() -> None:
         RESULTS.write_text("")
     results = done + asyncio.run(run(options, len(done)))
     report(results)
-    sys.exit(any(result.problems or result.unserved for result in results))
+    sys.exit(any(result.problems or result.unserved or result.wrong_verdicts for result in results))
 
 
 async def run(options: argparse.Namespace, done: int) -> list[RoundResult]:
@@ -77,7 +77,7 @@ def line(number: int, result: RoundResult) -> str:
     return (
         f"{number:>3} {result.kind:<16} {result.requests:>4} requests, {result.broken} repeated, longest wait {result.wait_s:.2f} s; "
         f"lost {result.lost}, named {result.named}; rollback {result.rollback_s:.2f} s ({result.rollback_cpu_s:.2f} s CPU), in effect {result.in_effect_s:.2f} s; "
-        f"status {result.status_s:.2f} s; settled {result.settled_s:.1f} s {result.problems}"
+        f"status {result.status_s:.2f} s; settled {result.settled_s:.1f} s; wrong verdicts {result.wrong_verdicts} {result.problems}"
     )
 
 

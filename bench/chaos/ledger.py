@@ -94,16 +94,13 @@ class Balance:
 
     @property
     def is_closed(self) -> bool:
-        """True when every loss is named, no other, and no verdict is wrong."""
-        return not (
-            self.unnamed
-            or self.invented
-            or self.missing
-            or self.untold
-            or self.hidden
-            or self.false_reports
-            or self.repeated
-        )
+        """True when every loss is named, and no other."""
+        return not (self.unnamed or self.invented or self.missing or self.untold or self.repeated)
+
+    @property
+    def wrong_verdicts(self) -> int:
+        """The number of verdicts that are wrong."""
+        return len(self.hidden) + len(self.false_reports)
 
 
 def balance(

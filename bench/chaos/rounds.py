@@ -26,6 +26,7 @@ class RoundResult:
         wait_s: the longest time that a client waited.
         lost, named: exchanges that are lost so far, and that the accounting names.
         problems: what is wrong, "" if nothing is.
+        wrong_verdicts: verdicts that are wrong so far.
         rollback_s, rollback_cpu_s: time of the command from the key press to its end, and its CPU time.
         in_effect_s: time from the key press to the last request that the candidate was given.
         status_s: time of `shadow status`.
@@ -41,6 +42,7 @@ class RoundResult:
     lost: int
     named: int
     problems: str
+    wrong_verdicts: int
     rollback_s: float
     rollback_cpu_s: float
     in_effect_s: float
@@ -89,6 +91,7 @@ async def run_round(chaos: Chaos, fault: Fault, draw: random.Random) -> RoundRes
         lost=balance.lost,
         named=balance.named,
         problems="; ".join(problems),
+        wrong_verdicts=balance.wrong_verdicts,
         rollback_s=rolled_back.seconds,
         rollback_cpu_s=rolled_back.cpu_s,
         in_effect_s=in_effect_s,

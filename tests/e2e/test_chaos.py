@@ -1,4 +1,4 @@
-"""A slice of `make bench-chaos`: after a kill and a cut the accounting names every loss and no other, and every client was served."""
+"""A slice of `make bench-chaos`: after two kills the accounting names every loss and no other, and every client was served."""
 
 import random
 
@@ -8,7 +8,7 @@ from bench.chaos.faults import FAULTS
 from bench.chaos.installation import installed
 from bench.chaos.rounds import run_round
 
-KINDS = ("kill_proxy", "kill_runner", "cut_store")
+KINDS = ("kill_proxy", "kill_runner")
 
 
 @pytest.mark.asyncio
