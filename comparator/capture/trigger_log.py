@@ -60,22 +60,29 @@ SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO'
 SET extra_float_digits = '3' SET bytea_output = 'hex' SET lc_monetary = 'C' AS $body$
 DECLARE
     root oid := coalesce(pg_partition_root(TG_RELID), TG_RELID);
-    described boolean := TG_NARGS > 0 AND coalesce(current_setting('shadow.described', true), '') = TG_RELID::text;
+    own_schema text := TG_TABLE_SCHEMA;
+    own_name text := TG_TABLE_NAME;
+    layout text[];
 BEGIN
-    INSERT INTO {schema}.log (xid, lsn, at, application, request, schema_name, relation, op, before, after, table_oid, columns)
-    SELECT pg_current_xact_id()::text::bigint, pg_current_wal_insert_lsn(), clock_timestamp(),
-        current_setting('application_name'), coalesce(current_setting('shadow.request', true), ''),
-        CASE WHEN root = TG_RELID THEN TG_TABLE_SCHEMA
-             ELSE (SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = root) END,
-        CASE WHEN root = TG_RELID THEN TG_TABLE_NAME ELSE (SELECT relname FROM pg_class WHERE oid = root) END, TG_OP,
-        CASE WHEN TG_OP IN ('UPDATE', 'DELETE') THEN OLD::text END,
-        CASE WHEN TG_OP IN ('INSERT', 'UPDATE') THEN NEW::text END,
-        root, CASE WHEN NOT described THEN ARRAY(SELECT atttypid || ':' || atttypmod || ':' || attname FROM pg_attribute
-            WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped ORDER BY attnum) END
-    FROM {schema}.lease WHERE last_value >= extract(epoch FROM clock_timestamp());
-    IF TG_NARGS > 0 AND NOT described AND FOUND AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = TG_RELID) THEN
-        PERFORM set_config('shadow.described', TG_RELID::text, true);
+    IF (SELECT last_value FROM {schema}.lease) < extract(epoch FROM clock_timestamp()) THEN
+        RETURN NULL;
     END IF;
+    IF root <> TG_RELID THEN
+        SELECT n.nspname, c.relname INTO own_schema, own_name
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = root;
+    END IF;
+    IF TG_NARGS = 0 OR coalesce(current_setting('shadow.described', true), '') <> TG_RELID::text THEN
+        layout := ARRAY(SELECT atttypid || ':' || atttypmod || ':' || attname FROM pg_attribute
+            WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped ORDER BY attnum);
+        IF TG_NARGS > 0 AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = TG_RELID) THEN
+            PERFORM set_config('shadow.described', TG_RELID::text, true);
+        END IF;
+    END IF;
+    INSERT INTO {schema}.log (xid, lsn, at, application, request, schema_name, relation, op, before, after, table_oid, columns)
+    VALUES (pg_current_xact_id()::text::bigint, pg_current_wal_insert_lsn(), clock_timestamp(),
+        current_setting('application_name'), coalesce(current_setting('shadow.request', true), ''), own_schema, own_name, TG_OP,
+        CASE WHEN TG_OP IN ('UPDATE', 'DELETE') THEN OLD::text END, CASE WHEN TG_OP IN ('INSERT', 'UPDATE') THEN NEW::text END,
+        root, layout);
     RETURN NULL;
 END
 $body$;
