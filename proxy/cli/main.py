@@ -133,6 +133,7 @@ GROUPS: Final = {
             "generate traffic without a recording, and the rows it needs",
             "proxy.cli.replay_generate",
         ),
+        CommandEntry("replay diff", "compare the reports of two replays of one recording", "proxy.cli.replay_diff"),
         CommandEntry(
             "snapshot", "create, restore, delete and list snapshots of the shadow database", "proxy.cli.snapshot"
         ),

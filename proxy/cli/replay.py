@@ -32,6 +32,14 @@ from proxy.private_file import write_private
 from proxy.recordings.errors import RecordingError
 from proxy.recordings.model import RecordedExchange
 from proxy.recordings.reader import READABLE
+from proxy.replay.baseline import (
+    RunComparison,
+    check_comparable,
+    compare_with_baseline,
+    comparison_lines,
+    new_text,
+    unjudged_text,
+)
 from proxy.replay.compare_run import BothSides, ReplayVerdicts, open_shadow
 from proxy.replay.credentials import MissingCredentials, ReplayCredentials, credentials_of
 from proxy.replay.errors import IncompleteError, OptionError
@@ -40,6 +48,7 @@ from proxy.replay.http_target import ReplayTarget, UrlRewrite, open_target
 from proxy.replay.recording_reader import Recording, TimeSpan
 from proxy.replay.report import ReplayReport, parse_fail_rules, parse_report, render_json, render_text
 from proxy.replay.report_diff import differing_members
+from proxy.replay.report_folder import ReportFolder
 from proxy.replay.schedule import parse_condition, parse_pace
 from proxy.replay.session import OneSide, RecordHandler, Session
 from proxy.replay.tally import Tally
@@ -72,6 +81,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="an earlier JSON report; exit with code 1 when this one differs in more than times",
+    )
+    output.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="FILE",
+        help="an earlier JSON report of the same recording with --to both: print which causes are introduced, resolved or still there",
+    )
+    output.add_argument(
+        "--fail-on-new",
+        action="store_true",
+        help="exit with code 1 when an exchange differs that matched in --baseline, or for another cause",
     )
     output.add_argument("--html", metavar="FILE", help="write the report as one HTML file with charts")
     output.add_argument("--no-progress", action="store_true", help="show no progress bar")
@@ -147,12 +167,14 @@ def run(args: argparse.Namespace) -> int:
     """Play a recording and print the report.
 
     Returns:
-        NEGATIVE when a rule of --fail-on holds, the report differs from --same-as, or --strict is not satisfied, UNAVAILABLE when a
+        NEGATIVE when a rule of --fail-on holds, the report differs from --same-as, --fail-on-new finds something, --baseline cannot be
+        compared with, or --strict is not satisfied, UNAVAILABLE when a
         side never responded, INTERRUPTED when the replay was interrupted, else DONE.
     """
-    rules = parse_fail_rules(args.fail_on)
+    parse_fail_rules(args.fail_on)
     check_outputs({"--json": args.json, "--html": args.html})
-    earlier = _earlier(args.same_as) if args.same_as else None
+    earlier = read_report("--same-as", args.same_as) if args.same_as else None
+    baseline = _baseline(args)
     settings = read_settings(args.config, default="{}" if args.config == CONFIG else None)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -162,19 +184,42 @@ def run(args: argparse.Namespace) -> int:
         return Exit.NEGATIVE
     except BaseExceptionGroup as group:
         raise first_error(group) from group
-    violations = [text for rule in rules if (text := rule.violation(report))]
-    if earlier and (differing := differing_members(earlier, report)):
-        violations.append(f"not the same as {args.same_as}: {', '.join(differing)}")
-    if args.strict and (incomplete := _incomplete(report)):
-        violations.append(f"--strict: {incomplete}")
-    _write(report, args, violations, [text for rule in rules if (text := rule.doubt(report))])
-    if violations:
+    comparison, refused = _compared(baseline, report)
+    report = _judged(report, args, earlier, comparison, refused)
+    _write(report, args, comparison_lines(comparison, str(args.baseline)) if comparison else [])
+    if settings.replay.reports_directory:
+        print_remark(f"report: {ReportFolder(Path(settings.replay.reports_directory)).store(report)}")
+    if report.violations:
         return Exit.NEGATIVE
     if not report.finished:
         return Exit.INTERRUPTED
     for side in report.silent_sides:
         print_error("replay", f"{side} responded to no request; is its {args.instance} instance running?")
     return Exit.UNAVAILABLE if report.silent_sides else Exit.DONE
+
+
+def _judged(
+    report: ReplayReport,
+    args: argparse.Namespace,
+    earlier: ReplayReport | None,
+    comparison: RunComparison | None,
+    refused: str,
+) -> ReplayReport:
+    """Return the report with the reasons for which it fails, and those for which it may have."""
+    rules = parse_fail_rules(args.fail_on)
+    violations = [text for rule in rules if (text := rule.violation(report))]
+    doubts = [text for rule in rules if (text := rule.doubt(report))]
+    if earlier and (differing := differing_members(earlier, report)):
+        violations.append(f"not the same as {args.same_as}: {', '.join(differing)}")
+    if refused:
+        violations.append(f"--baseline {args.baseline}: {refused}")
+    if comparison and comparison.new and args.fail_on_new:
+        violations.append(new_text(comparison))
+    if comparison and comparison.unjudged:
+        doubts.append(unjudged_text(comparison))
+    if args.strict and (incomplete := _incomplete(report)):
+        violations.append(f"--strict: {incomplete}")
+    return msgspec.structs.replace(report, violations=tuple(violations), doubts=tuple(doubts))
 
 
 def _incomplete(report: ReplayReport) -> str:
@@ -186,8 +231,8 @@ def _incomplete(report: ReplayReport) -> str:
     return f"{lacking} requests were sent without credentials" if lacking else ""
 
 
-def _earlier(path: Path) -> ReplayReport:
-    """Read an earlier report.
+def read_report(name: str, path: Path) -> ReplayReport:
+    """Read an earlier report; `name` is the argument that it was given by.
 
     Raises:
         OptionError: the file is not a report.
@@ -195,18 +240,45 @@ def _earlier(path: Path) -> ReplayReport:
     try:
         return parse_report(path.read_bytes())
     except (OSError, OptionError) as error:
-        raise OptionError(f"--same-as {path}: {error}") from error
+        raise OptionError(f"{name} {path}: {error}") from error
 
 
-def _write(report: ReplayReport, args: argparse.Namespace, violations: list[str], doubts: list[str]) -> None:
+def _baseline(args: argparse.Namespace) -> ReplayReport | None:
+    """Read the report of --baseline.
+
+    Raises:
+        OptionError: it cannot be compared with what this replay will report.
+    """
+    if args.fail_on_new and not args.baseline:
+        raise OptionError("--fail-on-new needs --baseline: the report of an earlier run of the same recording")
+    if not args.baseline:
+        return None
+    if args.to != BOTH:
+        raise OptionError("--baseline needs --to both: with one side there are no causes to compare")
+    baseline = read_report("--baseline", args.baseline)
+    check_comparable(f"--baseline {args.baseline}", baseline)
+    return baseline
+
+
+def _compared(baseline: ReplayReport | None, report: ReplayReport) -> tuple[RunComparison | None, str]:
+    """Return the comparison with a baseline, or why there is none."""
+    if baseline is None:
+        return None, ""
+    try:
+        return compare_with_baseline(baseline, report), ""
+    except OptionError as error:
+        return None, str(error)
+
+
+def _write(report: ReplayReport, args: argparse.Namespace, compared: list[str]) -> None:
     if args.json == "-":
         print_line(render_json(report).decode())
     else:
-        sys.stdout.write(render_text(report, violations, doubts))
+        sys.stdout.write(render_text(report, compared))
     if args.json and args.json != "-":
         write_private(Path(args.json), render_json(report))
     if args.html:
-        write_private(Path(args.html), render_html(report, violations).encode())
+        write_private(Path(args.html), render_html(report).encode())
 
 
 async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> ReplayReport:

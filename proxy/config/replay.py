@@ -6,7 +6,10 @@ from proxy.config.constraints import PositiveCount
 
 
 class ReplaySettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Credentials that a replay puts in place of those which a recording holds only as digests."""
+    """Reports of replays, and the credentials that a replay puts in place of those which a recording holds only as digests."""
+
+    reports_directory: str = ""
+    """Folder to which every replay writes its JSON report as well, and from which the web UI shows them; empty for none."""
 
     credentials: dict[str, str] = {}
     """Digest in the recording (`redacted:<32 hex>`) to the name of the environment variable that holds the value."""

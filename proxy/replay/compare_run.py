@@ -23,7 +23,7 @@ import msgspec
 from comparator.capture.settings import Driver
 from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Request, Response, Role, Side
 from comparator.exchanges.table_schema import Schemas
-from comparator.findings.causes import FindingSet, find_causes
+from comparator.findings.causes import Cause, FindingSet, find_causes
 from comparator.findings.clustering import Clusterer, Signature
 from comparator.findings.redaction import Redactor
 from comparator.findings.tokens import token_of
@@ -32,7 +32,7 @@ from comparator.verdict import Comparator, Comparison, Verdict
 from proxy.config.settings import Settings
 from proxy.recordings.model import RecordedExchange
 from proxy.replay.errors import OptionError
-from proxy.replay.report import CauseReport, FindingReport, Verdicts
+from proxy.replay.report import CauseReport, ExchangeReport, FindingReport, Verdicts
 from proxy.replay.schedule import ScheduledRequest
 from proxy.replay.session import TargetSender, request_id
 from proxy.replay.tally import LeftOut, Tally
@@ -46,6 +46,8 @@ from proxy.runner.shadow_attribution import ShadowAttribution
 ORDER = (Side.CANDIDATE, Side.LEGACY)
 FINDINGS_MAX = 200
 SETS_MAX = 2_000
+IDS_MAX = 200_000
+"""Exchanges that differ, or were not compared in full, whose ids a report holds."""
 
 
 _NO_TIME = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -97,6 +99,55 @@ class ReplayShadow:
 
 
 @dataclass(slots=True)
+class ExchangeIds:
+    """The ids of a replay's exchanges, as far as its report needs them.
+
+    Attributes:
+        total: number of exchanges.
+        without_set: those that differ, and are in no set of findings.
+        unjudged: those that were not compared in full.
+        held: number of ids that are held here, and by sets of findings.
+        complete: no id was left out for want of room.
+    """
+
+    total: int = 0
+    without_set: list[str] = field(default_factory=list[str])
+    unjudged: list[str] = field(default_factory=list[str])
+    held: int = 0
+    complete: bool = True
+    _sum: int = 0
+
+    def add(self, run_id: str, *, judged: bool) -> None:
+        """Add an exchange."""
+        self.total += 1
+        digest = hashlib.sha256(run_id.encode("utf-8", "surrogatepass")).digest()
+        self._sum = (self._sum + int.from_bytes(digest)) % 2**256
+        if not judged:
+            self.hold(self.unjudged, run_id)
+
+    def hold(self, ids: list[str], run_id: str) -> None:
+        """Append an id where there is room for one."""
+        if self.held < IDS_MAX:
+            self.held += 1
+            ids.append(run_id)
+        else:
+            self.complete = False
+
+    def digest(self) -> str:
+        """Return a digest of all ids, whatever their order; "" for none."""
+        return f"{self._sum:064x}" if self.total else ""
+
+
+@dataclass(slots=True)
+class FoundTogether:
+    """Findings that occurred together: the first exchange, how many there are, and the ids of those for which there is room."""
+
+    first: str
+    count: int = 0
+    ids: list[str] = field(default_factory=list[str])
+
+
+@dataclass(slots=True)
 class ReplayVerdicts:
     """The results of all comparisons of a replay.
 
@@ -105,7 +156,8 @@ class ReplayVerdicts:
         redactor: takes secrets out of the examples.
         by_route: verdicts.
         by_signature: findings, at most FINDINGS_MAX.
-        sets: the sets of findings that occurred together, at most SETS_MAX, each with its count and its first exchange.
+        sets: the sets of findings that occurred together, at most SETS_MAX, with their exchanges.
+        exchanges: the ids of all exchanges.
         uncertain: comparisons that are incomplete, by reason.
         lines: one for each comparison, for the digest.
     """
@@ -114,14 +166,16 @@ class ReplayVerdicts:
     redactor: Redactor
     by_route: dict[str, Counter[Verdict]] = field(default_factory=dict[str, Counter[Verdict]])
     by_signature: dict[Signature, FindingReport] = field(default_factory=dict[Signature, FindingReport])
-    sets: dict[frozenset[Signature], tuple[int, str]] = field(
-        default_factory=dict[frozenset[Signature], tuple[int, str]]
-    )
+    sets: dict[frozenset[Signature], FoundTogether] = field(default_factory=dict[frozenset[Signature], FoundTogether])
+    exchanges: ExchangeIds = field(default_factory=ExchangeIds)
     uncertain: Counter[LeftOut] = field(default_factory=Counter[LeftOut])
     lines: list[str] = field(default_factory=list[str])
 
-    def add(self, route: str, run_id: str, comparison: Comparison) -> None:
+    def add(self, route: str, run_id: str, comparison: Comparison, request: Request | None = None) -> None:
         """Add one comparison, in which the legacy side was `served`."""
+        self.exchanges.add(
+            run_id, judged=not comparison.effects_note and comparison.verdict not in (Verdict.FAILED, Verdict.TRANSIENT)
+        )
         if comparison.effects_note:
             self.uncertain[LeftOut.EFFECTS_NOT_COMPARED] += 1
         if not comparison.effects_note or comparison.differences:
@@ -130,9 +184,12 @@ class ReplayVerdicts:
         self.lines.append(f"{run_id} {comparison.verdict} {comparison.cause_label} {'; '.join(shapes)}")
         occurrences = self.clusterer.occurrences(route, comparison)
         together = frozenset(occurrence.signature for occurrence in occurrences)
-        count, first = self.sets.get(together, (0, run_id))
-        if together and (count or len(self.sets) < SETS_MAX):
-            self.sets[together] = (count + 1, first)
+        if together and (together in self.sets or len(self.sets) < SETS_MAX):
+            found = self.sets.setdefault(together, FoundTogether(run_id))
+            found.count += 1
+            self.exchanges.hold(found.ids, run_id)
+        elif comparison.verdict is Verdict.MISMATCH:
+            self.exchanges.hold(self.exchanges.without_set, run_id)
         for occurrence in occurrences:
             earlier = self.by_signature.get(occurrence.signature)
             if earlier is not None:
@@ -153,6 +210,7 @@ class ReplayVerdicts:
                     exchange=run_id,
                     legacy=text.served,
                     candidate=text.mirrored,
+                    request=self._request_text(request),
                 )
 
     def count_strays(self, count: int) -> None:
@@ -168,19 +226,41 @@ class ReplayVerdicts:
         """Return the findings, the most frequent first."""
         return sorted(self.by_signature.values(), key=lambda finding: (-finding.count, finding.id))
 
-    def causes(self) -> Sequence[CauseReport]:
-        """Return the causes of the mismatches, the largest first."""
+    def _request_text(self, request: Request | None) -> str:
+        if request is None:
+            return ""
+        return f"{request.method} {self.redactor.target(request.target.partition('?')[0])}"
+
+    def _solved(self) -> Sequence[Cause]:
         sets = [
             FindingSet(
-                id=run_id,
+                id=found.first,
                 route=next(iter(together)).route,
                 findings={signature.id: token_of(signature) for signature in together},
-                count=count,
+                count=found.count,
                 first_seen=_NO_TIME,
                 last_seen=_NO_TIME,
             )
-            for together, (count, run_id) in self.sets.items()
+            for together, found in self.sets.items()
         ]
+        return find_causes(sets).causes
+
+    def exchange_report(self) -> ExchangeReport:
+        """Return the ids of the exchanges that differ, by cause."""
+        ids = {found.first: found.ids for found in self.sets.values()}
+        causes = self._solved()
+        unassigned = ids.keys() - frozenset[str]().union(*(cause.sets for cause in causes))
+        return ExchangeReport(
+            total=self.exchanges.total,
+            digest=self.exchanges.digest(),
+            by_cause={cause.id: tuple(one for first in sorted(cause.sets) for one in ids[first]) for cause in causes},
+            without_cause=(*self.exchanges.without_set, *(one for first in sorted(unassigned) for one in ids[first])),
+            unjudged=tuple(self.exchanges.unjudged),
+            complete=self.exchanges.complete,
+        )
+
+    def causes(self) -> Sequence[CauseReport]:
+        """Return the causes of the mismatches, the largest first."""
         return [
             CauseReport(
                 id=cause.id,
@@ -193,7 +273,7 @@ class ReplayVerdicts:
                 exchange=cause.body.exemplar,
                 provisional=cause.provisional,
             )
-            for cause in find_causes(sets).causes
+            for cause in self._solved()
         ]
 
     def digest(self) -> str:
@@ -254,7 +334,7 @@ class BothSides:
         comparison = self.comparator.compare(
             recorded.route, legacy, candidate, now=now, request=recorded.request, key=recorded.key
         )
-        self.results.add(recorded.route, run_id, comparison)
+        self.results.add(recorded.route, run_id, comparison, recorded.request)
 
     def verdicts(self) -> Mapping[str, Verdicts]:
         """Return the verdicts by route."""
@@ -269,6 +349,10 @@ class BothSides:
     def causes(self) -> Sequence[CauseReport]:
         """Return the causes of the mismatches, the largest first."""
         return self.results.causes()
+
+    def exchanges(self) -> ExchangeReport:
+        """Return the ids of the exchanges that differ, by cause."""
+        return self.results.exchange_report()
 
     def digest(self) -> str:
         """Return a digest of all verdicts."""

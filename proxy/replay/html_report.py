@@ -1,10 +1,11 @@
 """The report as one self-contained HTML file: no script, no network; charts are inline SVG. Pure."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from html import escape
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from proxy.replay.report import (
     PLACES_SHOWN,
@@ -40,12 +41,15 @@ mark{background:#f59e0b44;color:inherit}
 """
 
 
-def render_html(report: ReplayReport, violations: Sequence[str] = ()) -> str:
+def render_html(report: ReplayReport) -> str:
     """Return the whole file."""
     title = f"Replay of {report.source} to {report.to}"
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        _summary(report, violations),
+        f"<h1>{report.outcome}</h1>",
+        *(f'<p class="fail">{escape(reason)}</p>' for reason in report.violations),
+        *(f"<p>Undecided: {escape(reason)}</p>" for reason in report.doubts),
+        f"<p>{escape(title)}</p>",
+        _summary(report),
         f"<h2>Latency{' from when a request was due' if report.target_per_s else ''}</h2>",
         _latency_chart(_curves(report)),
         _latency_table(report.sides),
@@ -66,7 +70,7 @@ def render_html(report: ReplayReport, violations: Sequence[str] = ()) -> str:
     )
 
 
-def _summary(report: ReplayReport, broken: Sequence[str]) -> str:
+def _summary(report: ReplayReport) -> str:
     end = "" if report.finished else " (interrupted)"
     lines = [
         f"{report.began}, {report.duration_s:.1f} s{end}, pace {escape(report.pace)}, concurrency {report.concurrency}",
@@ -79,7 +83,7 @@ def _summary(report: ReplayReport, broken: Sequence[str]) -> str:
         counts = [f"{getattr(report.verdicts, name)} {name}" for name in Verdicts.__struct_fields__]
         lines.append(f"{', '.join(counts)}; digest of all verdicts {escape(report.verdicts_digest[:16])}")
     shown = "".join(f"<br/>{line}" for line in lines).removeprefix("<br/>")
-    return f"<p>{shown}</p>" + "".join(f'<p class="fail">{escape(reason)}</p>' for reason in broken)
+    return f"<p>{shown}</p>"
 
 
 def _curves(report: ReplayReport) -> dict[str, Mapping[str, float]]:
@@ -92,32 +96,44 @@ def _curves(report: ReplayReport) -> dict[str, Mapping[str, float]]:
 
 
 def _latency_chart(curves: Mapping[str, Mapping[str, float]]) -> str:
-    """Draw a line for each side: milliseconds over quantiles, evenly spaced."""
-    top = max((value for curve in curves.values() for value in curve.values()), default=0.0) or 1.0
+    """Draw a line for each side: milliseconds on a logarithmic scale over quantiles, evenly spaced."""
+    values = [value for curve in curves.values() for value in curve.values() if value > 0] or [1.0]
+    scale = LogScale(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))))
     shares = [f"{share:g}" for share in QUANTILES]
     step = (WIDTH - LEFT - 20) / max(1, len(shares) - 1)
-    parts = [_y_axis(top, "ms")]
+    parts = [_y_axis(scale, "ms")]
     for index, share in enumerate(shares):
         label = "max" if share == "1" else f"p{float(share) * 100:g}"
         parts.append(f'<text x="{LEFT + index * step:.0f}" y="{HEIGHT - 12}" text-anchor="middle">{label}</text>')
     for number, (name, curve) in enumerate(curves.items()):
-        points = " ".join(f"{LEFT + i * step:.1f},{_y(value, top):.1f}" for i, value in enumerate(curve.values()))
+        points = " ".join(f"{LEFT + i * step:.1f},{scale.y(value):.1f}" for i, value in enumerate(curve.values()))
         color = COLORS.get(name, "#7c3aed")
         parts.append(f'<polyline fill="none" stroke="{color}" stroke-width="2.5" points="{points}"/>')
         parts.append(_legend(number, name, color))
     return _svg(HEIGHT, parts, "latency quantiles")
 
 
-def _y(value: float, top: float) -> float:
-    return HEIGHT - BOTTOM - value / top * (HEIGHT - BOTTOM - 30)
+class LogScale(NamedTuple):
+    """A logarithmic scale between two powers of ten."""
+
+    low: int
+    high: int
+
+    def y(self, value: float) -> float:
+        """Return the height of a value on the chart; values below the scale are at its bottom."""
+        span = max(1, self.high - self.low)
+        share = (math.log10(value) - self.low) / span if value > 0 else 0.0
+        return HEIGHT - BOTTOM - max(0.0, share) * (HEIGHT - BOTTOM - 30)
 
 
-def _y_axis(top: float, unit: str) -> str:
-    lines = [
-        f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{_y(part * top, top):.1f}" y2="{_y(part * top, top):.1f}"/>'
-        f'<text x="{LEFT - 6}" y="{_y(part * top, top) + 4:.1f}" text-anchor="end">{_number_text(part * top)} {unit}</text>'
-        for part in (0.0, 0.25, 0.5, 0.75, 1.0)
-    ]
+def _y_axis(scale: LogScale, unit: str) -> str:
+    lines: list[str] = []
+    for power in range(scale.low, max(scale.high, scale.low + 1) + 1):
+        y = scale.y(10.0**power)
+        lines.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number_text(10.0**power)} {unit}</text>'
+        )
     return "".join(lines) + f'<line class="axis" x1="{LEFT}" x2="{LEFT}" y1="20" y2="{HEIGHT - BOTTOM}"/>'
 
 
@@ -189,9 +205,10 @@ def _causes(report: ReplayReport) -> str:
 
 def _finding(finding: FindingReport) -> str:
     head = f"{finding.count} x {finding.severity}: {finding.route} {finding.place} ({finding.kind}, {finding.shape})"
+    example = f"{finding.id}, first in {finding.exchange}" + (f": {finding.request}" if finding.request else "")
     candidate, legacy = _marked(_lines(finding.candidate), _lines(finding.legacy))
     return (
-        f"<h3>{escape(head)}</h3><small>{escape(finding.id)}, first in {escape(finding.exchange)}</small>"
+        f"<h3>{escape(head)}</h3><small>{escape(example)}</small>"
         f'<div class="pair"><div>candidate<pre>{candidate}</pre></div><div>legacy<pre>{legacy}</pre></div></div>'
     )
 

@@ -114,7 +114,7 @@ class Verdicts(Struct, frozen=True):
 
 
 class FindingReport(Struct, frozen=True):
-    """A cluster of like differences: its count, and the first example."""
+    """A cluster of like differences: its count, and the first example, of which `request` is method and path without the query."""
 
     id: str
     route: str
@@ -126,6 +126,7 @@ class FindingReport(Struct, frozen=True):
     exchange: str
     legacy: str
     candidate: str
+    request: str = ""
 
 
 class CauseReport(Struct, frozen=True):
@@ -142,6 +143,26 @@ class CauseReport(Struct, frozen=True):
     provisional: bool = False
 
 
+class ExchangeReport(Struct, frozen=True):
+    """The exchanges of a replay to both sides, so that another run of the recording can be compared with it one by one.
+
+    Attributes:
+        total: number of exchanges that were sent to both sides.
+        digest: of all their ids: equal for two runs that sent the same ones; "" where nothing was compared.
+        by_cause: ids of the exchanges that differ, by the id of each of their causes.
+        without_cause: ids of those that differ, and to which no cause is assigned.
+        unjudged: ids of those that were not compared in full, so that nothing says that they match.
+        complete: no id is left out for want of room.
+    """
+
+    total: int = 0
+    digest: str = ""
+    by_cause: dict[str, tuple[str, ...]] = {}
+    without_cause: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
+    complete: bool = True
+
+
 class RouteReport(Struct, frozen=True):
     """The results for one route: of each side, and of their comparison."""
 
@@ -151,7 +172,8 @@ class RouteReport(Struct, frozen=True):
 
 
 class ReplayReport(Struct, frozen=True):
-    """All results of a replay. `finished` is False for one that was interrupted: the figures are those so far.
+    """All results of a replay. `finished` is False for one that was interrupted: the figures are those so far. It failed by `violations`,
+    and may have by `doubts`.
 
     `verdicts_digest` is equal for two replays with the same verdicts for the same exchanges.
     """
@@ -179,6 +201,16 @@ class ReplayReport(Struct, frozen=True):
     verdicts_digest: str = ""
     causes: tuple[CauseReport, ...] = ()
     read: ReadReport = ReadReport()
+    exchanges: ExchangeReport = ExchangeReport()
+    violations: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def outcome(self) -> str:
+        """PASS, FAIL, or INCOMPLETE for a replay that was interrupted or whose side never responded."""
+        if self.violations:
+            return "FAIL"
+        return "PASS" if self.finished and not self.silent_sides else "INCOMPLETE"
 
     @property
     def silent_sides(self) -> tuple[str, ...]:
@@ -203,6 +235,7 @@ class ReplayFacts(Struct, frozen=True):
     findings: tuple[FindingReport, ...] = ()
     verdicts_digest: str = ""
     causes: tuple[CauseReport, ...] = ()
+    exchanges: ExchangeReport = ExchangeReport()
 
 
 def build_report(tally: Tally, facts: ReplayFacts) -> ReplayReport:
@@ -241,6 +274,7 @@ def build_report(tally: Tally, facts: ReplayFacts) -> ReplayReport:
         verdicts_digest=facts.verdicts_digest,
         causes=facts.causes,
         read=facts.read,
+        exchanges=facts.exchanges,
     )
 
 
@@ -422,8 +456,8 @@ def _quotient(above: LatencyReport, below: LatencyReport, share: str) -> Figure 
     return Figure(numerator.value / denominator.value, low, high)
 
 
-def render_text(report: ReplayReport, violations: Sequence[str] = (), doubts: Sequence[str] = ()) -> str:
-    """Return the report as text, with the rules by which it fails, and those by which it might."""
+def render_text(report: ReplayReport, compared: Sequence[str] = ()) -> str:
+    """Return the report as text, with the lines of a comparison with another run."""
     end = "" if report.finished else ", interrupted"
     lines = [
         f"{report.source} to {report.to} at {report.pace}: {report.sent} requests in {report.duration_s:.1f} s{end}",
@@ -445,8 +479,9 @@ def render_text(report: ReplayReport, violations: Sequence[str] = (), doubts: Se
     lines += [f"  {name}: {_statuses(side)}" for name, side in report.sides.items()]
     if report.verdicts.compared or report.verdicts.failed:
         lines += ["", *_verdict_lines(report)]
-    lines += [f"FAILED: {reason}" for reason in violations]
-    lines += [f"UNDECIDED: {reason}" for reason in doubts]
+    lines += ["", *compared] if compared else []
+    lines += [f"FAILED: {reason}" for reason in report.violations]
+    lines += [f"UNDECIDED: {reason}" for reason in report.doubts]
     return "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,8 @@ from proxy.replay.report import LatencyReport, ReplayReport, SideReport
 
 MEASURED: Final = ("began", "duration_s", "achieved_per_s", "late_max_ms")
 """Members of a report that a clock determines, besides latencies and the times in examples."""
+JUDGED: Final = ("violations", "doubts")
+"""Members of a report that the options of its run determine."""
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?)?")
 _SLACK: Final = dt.timedelta(minutes=1)
 
@@ -22,7 +24,7 @@ def without_times(report: ReplayReport) -> ReplayReport:
     In examples of findings these are the times at which rows were written: the ones within the replay. Digests of redacted values
     go too, since their key may be a random one of the replay.
     """
-    zeros: dict[str, Any] = {name: type(getattr(report, name))() for name in MEASURED}
+    zeros: dict[str, Any] = {name: type(getattr(report, name))() for name in (*MEASURED, *JUDGED)}
     began = dt.datetime.fromisoformat(report.began)
     until = began + dt.timedelta(seconds=report.duration_s)
 

@@ -18,6 +18,7 @@ from proxy.replay.player import Player
 from proxy.replay.recording_reader import Recording, TimeSpan
 from proxy.replay.report import (
     CauseReport,
+    ExchangeReport,
     FindingReport,
     ReplayFacts,
     ReplayReport,
@@ -68,6 +69,10 @@ class RecordHandler(Protocol):
         """Return the causes of the mismatches, the largest first."""
         ...
 
+    def exchanges(self) -> ExchangeReport:
+        """Return the ids of the exchanges that differ, by cause."""
+        ...
+
     def digest(self) -> str:
         """Return a digest of all verdicts, equal for replays with equal results."""
         ...
@@ -107,6 +112,10 @@ class OneSide:
     def causes(self) -> Sequence[CauseReport]:
         """Return no causes."""
         return ()
+
+    def exchanges(self) -> ExchangeReport:
+        """Return no exchanges."""
+        return ExchangeReport()
 
     def digest(self) -> str:
         """Return no digest."""
@@ -266,5 +275,6 @@ class Session:
             findings=tuple(self.handler.findings()),
             causes=tuple(self.handler.causes()),
             verdicts_digest=self.handler.digest(),
+            exchanges=self.handler.exchanges(),
         )
         return build_report(self.tally, facts)

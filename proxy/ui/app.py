@@ -21,7 +21,7 @@ from comparator.store.reader import StoreReader
 from proxy.config.settings import Settings
 from proxy.rollout.auth import Authorizer
 from proxy.serving.config_reload import tls_context
-from proxy.ui import actions, configuration, overview, rollout, rules, runbook, signing_in
+from proxy.ui import actions, configuration, overview, replays, rollout, rules, runbook, signing_in
 from proxy.ui.guard import COOKIE, HOSTS, SESSIONS, STATIC, add_security_fields, check_requests
 from proxy.ui.latest import Latest, LatestByKey
 from proxy.ui.pages import UI, Ui, default_name, show, show_json
@@ -41,6 +41,15 @@ SCREENS: Final = (
     Screen("/rollout", "Rollout", "rollout.html", rollout.read),
     Screen("/rollout/audit", "Audit chain", "audit.html", rollout.read_audit, section="/rollout"),
     Screen("/rules", "Rules", "rules.html", rules.read),
+    Screen("/replays", "Replays", "replays.html", replays.read_list),
+    Screen("/replays/{name}", "Replay", "replay.html", replays.read_one, section="/replays"),
+    Screen(
+        "/replays/{name}/against/{baseline}",
+        "Compare runs",
+        "replays_compared.html",
+        replays.read_compared,
+        section="/replays",
+    ),
     Screen("/configuration", "Configuration", "configuration.html", configuration.read),
     Screen("/runbook", "Runbook", "runbook.html", runbook.read),
 )
@@ -68,6 +77,7 @@ def build(ui: Ui, sessions: Sessions) -> web.Application:
     app.router.add_static(STATIC, FOLDER / "static")
     signing_in.mount(app)
     actions.mount(app)
+    app.router.add_get("/replays/{name}/export", replays.export)
     for screen in ui.screens.values():
         # (the JSON form first, because `/causes/{id}` would match it, too)
         app.router.add_get(f"{'/overview' if screen.path == '/' else screen.path}.json", _handler(show_json, screen))

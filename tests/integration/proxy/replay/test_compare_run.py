@@ -12,6 +12,7 @@ from proxy.config.runner import RunnerSettings
 from proxy.config.settings import Settings
 from proxy.errors import RunnerRunningError
 from proxy.journal.segment_reader import SegmentReader
+from proxy.replay.baseline import Change, compare_with_baseline
 from proxy.replay.compare_run import open_shadow
 from proxy.replay.report import ReplayReport
 from tests.support.mirror_lab import FAULTS, WRITTEN, MirrorLab, checksums, mirror_lab
@@ -47,6 +48,23 @@ async def test_two_replays_from_one_state_have_equal_verdicts_and_restore_it(pos
     assert (first.verdicts.mismatch, first.verdicts.match, first.verdicts.failed) == (len(FAULTS), 24 - len(FAULTS), 0)
     assert first.verdicts_digest == second.verdicts_digest
     assert [(item.id, item.count) for item in first.findings] == [(item.id, item.count) for item in second.findings]
+
+
+async def test_run_with_another_fault_is_told_from_its_baseline(postgres_dsn: str, tmp_path: Path) -> None:
+    old, new = list(FAULTS)[:2]
+    async with mirror_lab(postgres_dsn, tmp_path, capture=CAPTURE, runner=RunnerSettings()) as made:
+        faults = made.services[Side.CANDIDATE, "shadow"].faults
+        faults.update(dict.fromkeys([f"id-{number}" for number in range(4)], old))
+        path = capture(made, tmp_path, 12)
+        baseline = await played(path, made.settings())
+        same = compare_with_baseline(baseline, await played(path, made.settings()))
+        faults.clear()
+        faults.update(dict.fromkeys([f"id-{number}" for number in range(3, 7)], new))
+        later = compare_with_baseline(baseline, await played(path, made.settings()))
+    assert ([one.change for one in same.causes], same.new, same.resolved) == ([Change.STILL_DIFFERS], (), ())
+    assert sorted(one.change for one in later.causes) == [Change.INTRODUCED, Change.RESOLVED]
+    assert later.new == ("id-3", "id-4", "id-5", "id-6")
+    assert later.resolved == ("id-0", "id-1", "id-2")
 
 
 async def test_without_faults_nothing_differs_and_both_sides_have_latencies(postgres_dsn: str, tmp_path: Path) -> None:

@@ -64,3 +64,23 @@ def test_verdicts_digest_ignores_order_and_values() -> None:
 
 def test_verdicts_digest_changes_with_a_verdict() -> None:
     assert judged(("a", MATCH)).digest() != judged(("a", mismatch("1", "2"))).digest()
+
+
+def test_report_names_the_exchanges_of_each_cause_and_those_that_were_not_compared() -> None:
+    results = judged(("a", mismatch("1", "2")), ("b", FAILED), ("c", mismatch("3", "4")), ("d", MATCH))
+    exchanges = results.exchange_report()
+    assert list(exchanges.by_cause.values()) == [("a", "c")]
+    assert list(exchanges.by_cause) == [cause.id for cause in results.causes()]
+    assert (exchanges.total, exchanges.unjudged, exchanges.without_cause) == (4, ("b",), ())
+
+
+def test_digest_of_the_exchanges_ignores_order_and_results() -> None:
+    one = judged(("a", MATCH), ("b", FAILED)).exchange_report().digest
+    assert one == judged(("b", MATCH), ("a", mismatch("1", "2"))).exchange_report().digest
+    assert one != judged(("a", MATCH), ("c", MATCH)).exchange_report().digest
+    assert judged().exchange_report().digest == ""
+
+
+def test_mismatch_without_findings_is_named() -> None:
+    bare = Comparison(Verdict.MISMATCH, VerdictCause.RESPONSE, Side.LEGACY, effects_compared=True)
+    assert judged(("a", bare)).exchange_report().without_cause == ("a",)

@@ -14,7 +14,8 @@ COMPARED = {"score": Verdicts(compared=4, mismatch=1)}
 
 
 def page(result: ReplayReport | None = None, *broken: str) -> str:
-    return render_html(result or report(verdicts=COMPARED, findings=(FINDING,)), broken)
+    given = result or report(verdicts=COMPARED, findings=(FINDING,))
+    return render_html(msgspec.structs.replace(given, violations=broken))
 
 
 def tree(text: str) -> ET.Element:
@@ -44,7 +45,19 @@ def test_page_has_no_script_and_loads_nothing() -> None:
 
 
 def test_violated_rules_are_shown() -> None:
-    assert "p95-ratio is 2 &gt; 1" in page(None, "p95-ratio is 2 > 1")
+    text = page(None, "p95-ratio is 2 > 1")
+    assert "p95-ratio is 2 &gt; 1" in text
+    assert "<h1>FAIL</h1>" in text
+
+
+def test_page_begins_with_the_outcome() -> None:
+    assert "<h1>PASS</h1>" in page()
+    assert "<h1>INCOMPLETE</h1>" in page(report(finished=False))
+
+
+def test_latencies_are_on_a_logarithmic_scale() -> None:
+    axis = [text for node in tree(page()).iter("text") if (text := node.text or "").endswith(" ms")]
+    assert axis == ["1 ms", "10 ms", "100 ms"]
 
 
 def test_page_without_comparisons_has_no_mismatch_section() -> None:
@@ -71,5 +84,6 @@ def test_verdict_counts_are_shown() -> None:
 
 def test_long_latencies_are_written_without_exponent() -> None:
     labels = [text.text or "" for text in tree(page(report(tally(candidate_ms=3_000, sides="candidate")))).iter("text")]
-    assert [label[0] for label in labels if label.endswith(" ms")] == ["0", "7", "1", "2", "3"]
+    assert [label[0] for label in labels if label.endswith(" ms")] == ["1", "1", "1", "1", "1"]
+    assert "10,000 ms" in labels
     assert not [label for label in labels if "e+" in label]
