@@ -14,7 +14,15 @@ from comparator.stats.distinct_sketch import distinct, merged
 from comparator.stats.quantile_sketch import QuantileSketch
 from comparator.stats.quantile_sketch import load as load_sketch
 from comparator.store.comparison_detail import unpack, unpacked_detail
-from comparator.store.rows import ComparisonRow, Finding, KnownTotal, RouteLatency, VerdictTotal
+from comparator.store.rows import (
+    ComparisonFilter,
+    ComparisonLine,
+    ComparisonRow,
+    Finding,
+    KnownTotal,
+    RouteLatency,
+    VerdictTotal,
+)
 from comparator.store.timeline import unpacked_timeline
 from comparator.verdict import Verdict
 
@@ -257,6 +265,46 @@ async def comparisons(
     names = [str(verdict) for verdict in verdicts]
     records = await conn.fetch(SELECT_COMPARISONS, exchange_id, route, names, since, limit)
     return tuple([_comparison_row(dict(record)) for record in records])
+
+
+SELECT_COMPARISON_PAGE = """
+SELECT
+    served_at, exchange_id, route, served_by, stage, verdict, cause, confirmed, effects_compared, served_status, mirrored_status,
+    served_us, mirrored_us, rows_served, rows_mirrored, difference_count
+FROM shadow.comparison
+WHERE served_at >= $1 AND (served_at, exchange_id) < ($2, $3) AND ($4 = '' OR route = $4) AND ($5 = '' OR verdict = $5)
+    AND ($6 = '' OR served_by = $6) AND ($7::integer IS NULL OR served_status = $7 OR mirrored_status = $7)
+    AND served_us >= $8 AND ($9 = '' OR exchange_id = $9)
+ORDER BY served_at DESC, exchange_id DESC
+LIMIT $10
+"""
+
+
+async def comparison_page(
+    conn: Connection, chosen: ComparisonFilter, *, since: dt.datetime, before: tuple[dt.datetime, str], limit: int
+) -> tuple[ComparisonLine, ...]:
+    """Return comparisons without their details, newest first.
+
+    Args:
+        conn: a connection.
+        chosen: which of them.
+        since: the oldest time.
+        before: time and id of the last one of the page before; those that come after it are returned.
+        limit: greatest number.
+    """
+    records = await conn.fetch(
+        SELECT_COMPARISON_PAGE,
+        since,
+        *before,
+        chosen.route,
+        chosen.verdict,
+        chosen.served_by,
+        chosen.status,
+        chosen.served_us_min,
+        chosen.exchange_id,
+        limit,
+    )
+    return tuple([ComparisonLine(*record.values()) for record in records])
 
 
 SELECT_COMPARISONS_OF = """

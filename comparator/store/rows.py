@@ -226,3 +226,46 @@ class ComparisonRow:
     compared_at: dt.datetime | None = None
     stored_at: dt.datetime | None = None
     timeline: Timeline | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonFilter:
+    """The comparisons to list; empty values do not restrict them.
+
+    Attributes:
+        route: name of the route.
+        verdict: the verdict.
+        served_by: the serving side.
+        status: status code of one of the sides.
+        served_us_min: least duration of the serving side, in microseconds.
+        exchange_id: id of the exchange.
+    """
+
+    route: str = ""
+    verdict: str = ""
+    served_by: str = ""
+    status: int | None = None
+    served_us_min: int = 0
+    exchange_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonLine:
+    """One stored comparison without its details; the attributes are those of `ComparisonRow`."""
+
+    served_at: dt.datetime
+    exchange_id: str
+    route: str
+    served_by: str
+    stage: str
+    verdict: str
+    cause: str
+    confirmed: bool | None
+    effects_compared: bool
+    served_status: int | None
+    mirrored_status: int | None
+    served_us: int
+    mirrored_us: int
+    rows_served: int
+    rows_mirrored: int
+    difference_count: int

@@ -10,7 +10,8 @@ origin's page sent and adds the security fields, `sessions` signs people in and 
 `pages` puts a screen into the frame, with the values that `latest` holds, so that a slow part never delays the frame. `parts` asks every
 part of the installation, each on its own, with the clients that the commands use; `actions` changes the rollout.
 
-Screens: `overview`, `rollout` (its gates in `gate_tiles`), `rules`, `replays`, `configuration`, `runbook`. `frame` decides what the header and the banners say, `charts` has the
+Screens: `overview`, `rollout` (its gates in `gate_tiles`), `journal`, `rules`, `replays`, `configuration`, `runbook`. `frame` decides what the
+header and the banners say, `charts` has the
 geometry of charts and bars, `words` writes numbers and times.
 
 Pure, without I/O and clock: charts, gate_tiles, words.

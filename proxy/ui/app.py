@@ -21,7 +21,7 @@ from comparator.store.reader import StoreReader
 from proxy.config.settings import Settings
 from proxy.rollout.auth import Authorizer
 from proxy.serving.config_reload import tls_context
-from proxy.ui import actions, configuration, overview, replays, rollout, rules, runbook, signing_in
+from proxy.ui import actions, configuration, journal, overview, replays, rollout, rules, runbook, signing_in
 from proxy.ui.guard import COOKIE, HOSTS, SESSIONS, STATIC, add_security_fields, check_requests
 from proxy.ui.latest import Latest, LatestByKey
 from proxy.ui.pages import UI, Ui, default_name, show, show_json
@@ -40,6 +40,7 @@ SCREENS: Final = (
     Screen("/", "Overview", "overview.html", overview.read, has_span=True),
     Screen("/rollout", "Rollout", "rollout.html", rollout.read),
     Screen("/rollout/audit", "Audit chain", "audit.html", rollout.read_audit, section="/rollout"),
+    Screen("/journal", "Journal", "journal.html", journal.read, has_span=True),
     Screen("/rules", "Rules", "rules.html", rules.read),
     Screen("/replays", "Replays", "replays.html", replays.read_list),
     Screen("/replays/{name}", "Replay", "replay.html", replays.read_one, section="/replays"),

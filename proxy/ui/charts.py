@@ -20,6 +20,8 @@ HEIGHT: Final = 100.0
 TICK_LENGTHS_S: Final = (10, 30, 60, 300, 600, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, 86_400, 172_800)
 TICKS_MAX: Final = 6
 RATE_FLOORS: Final = (0.999, 0.99, 0.98, 0.95, 0.9, 0.8, 0.6, 0.5, 0.0)
+RATE_MARGIN: Final = 0.3
+"""Part of the way from 100 % to the lowest value that stays free below it."""
 MIDDLE: Final = 0.5
 
 
@@ -173,8 +175,8 @@ def quantiles(bins: Iterable[QuantileBin], side: str) -> list[tuple[dt.datetime,
 
 
 def rate_floor(lows: Iterable[float]) -> float:
-    """Return the bottom of an axis of rates that ends at 100 %: the highest one below all values."""
-    lowest = min(lows, default=1.0)
+    """Return the bottom of an axis of rates that ends at 100 %: a round one below all values."""
+    lowest = max(0.0, min(lows, default=1.0) - RATE_MARGIN * (1 - min(lows, default=1.0)))
     return next(floor for floor in RATE_FLOORS if floor <= lowest)
 
 

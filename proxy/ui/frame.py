@@ -61,7 +61,7 @@ class Frame:
         serves: who serves clients, in words.
         agree: all proxies that answer serve the same.
         share: the candidate's share where they agree.
-        ready: a rollback is ready: the legacy is healthy, and all proxies answer.
+        ready: a rollback is ready: the legacy is not known to be unhealthy, and all proxies answer.
         health: `legacy healthy, 2 of 2 proxies`.
         cost: `candidate wrote 47 requests otherwise`.
         open_causes: causes that are new or regressed; None where the store does not answer.
@@ -95,12 +95,12 @@ def frame_of(parts: Parts, impact: RollbackImpact | None, now: dt.datetime) -> F
     else:
         serves = f"{len(shares)} different shares"
     health = impact.legacy_health if impact else None
-    healthy = "legacy not checked" if health is None else "legacy healthy" if health.healthy else "legacy NOT healthy"
+    healthy = "checking legacy" if health is None else "legacy healthy" if health.healthy else "legacy NOT healthy"
     return Frame(
         serves=serves,
         agree=len(shares) == 1,
         share=answering[0].share if len(shares) == 1 else None,
-        ready=bool(health and health.healthy) and len(answering) == len(lines),
+        ready=(health is None or health.healthy) and len(answering) == len(lines),
         health=f"{healthy}, {len(answering)} of {len(lines)} proxies",
         cost=cost_of(impact),
         proxies=lines,

@@ -17,6 +17,7 @@ WORDS: Final = {"bad": "fail", "not_enough_evidence": "not enough", "good": "pas
 ORDER: Final = ("bad", "not_enough_evidence", "good")
 HISTORY_TOPS: Final = {"bad": 1.0, "not_enough_evidence": 5.0, "good": 9.0}
 """Top of an evaluation's bar by its outcome: low is good, high is bad."""
+HISTORY_SHOWN: Final = 6
 TITLES: Final = {"latency": "latency", "low_confidence": "low confidence", "slow_spells": "slow spells"}
 
 
@@ -95,7 +96,7 @@ def _tile(
 ) -> GateTile:
     name, outcome, reason = str(gate["gate"]), str(gate["outcome"]), str(gate["reason"])
     measure = cast("Mapping[str, Any] | None", gate.get("measure"))
-    value, of, note, bar = _measured(measure, reason, figures)
+    value, of, note, bar = _measured(name, measure, reason, figures)
     if outcome == "bad" and streak and settings.auto_rollback.enabled:
         needed = settings.auto_rollback.consecutive_evaluations
         note += f"; failed {streak} {'time' if streak == 1 else 'times in a row'}, rollback at {needed}"
@@ -110,12 +111,12 @@ def _tile(
         note,
         reason,
         bar,
-        tuple(Evaluation(TONES[one], WORDS[one], HISTORY_TOPS[one]) for one in history),
+        tuple(Evaluation(TONES[one], WORDS[one], HISTORY_TOPS[one]) for one in history[-HISTORY_SHOWN:]),
     )
 
 
 def _measured(
-    measure: Mapping[str, Any] | None, reason: str, figures: Mapping[str, Any]
+    name: str, measure: Mapping[str, Any] | None, reason: str, figures: Mapping[str, Any]
 ) -> tuple[str, str, str, IntervalBar | None]:
     """Return the figure, its denominator, the line below and the bar."""
     if measure is None:
@@ -123,21 +124,18 @@ def _measured(
     unit, value, limit = str(measure["unit"]), float(measure["value"]), measure.get("limit")
     low, high = measure.get("low"), measure.get("high")
     of = f"{number(measure['hits'])} of {number(measure['trials'])}" if measure.get("trials") is not None else ""
-    write = _WRITERS[unit]
+    write, at = _WRITERS[unit], _ENDS.get(unit, _WRITERS[unit])
     if measure.get("at_least"):
         bar = interval_bar(0.0, value, estimate=None, limit=float(limit or 0))
-        return (
-            write(value),
-            f"of {write(float(limit or 0))}",
-            _until_enough(unit, value, float(limit or 0), figures),
-            bar,
-        )
+        # (the routes that are covered do not grow at a rate)
+        note = reason if name == "coverage" else _until_enough(unit, value, float(limit or 0), figures)
+        return write(value), f"of {write(float(limit or 0))}", note, bar
     allowed = f"allowed at most {write(float(limit))}" if limit is not None else ""
     if low is None or high is None:
         return write(value), of, allowed, interval_bar(0.0, value, estimate=None, limit=limit)
     least = min(0.0, float(low))
     bar = interval_bar(float(low), float(high), estimate=value, limit=limit, least=least)
-    return write(value), of, f"{write(float(low))} to {write(float(high))}; {allowed}", bar
+    return write(value), of, f"{at(float(low))} to {at(float(high))}; {allowed}", bar
 
 
 def _until_enough(unit: str, value: float, needed: float, figures: Mapping[str, Any]) -> str:
@@ -159,5 +157,16 @@ def _bytes(value: float) -> str:
     return f"{value / 1024**2:.0f} MiB"
 
 
-_WRITERS: Final = {"count": number, "share": percent, "seconds": duration, "ratio": _ratio, "bytes": _bytes}
+def _share(value: float) -> str:
+    """Write a share with two decimals, or with as many as a small one needs."""
+    return percent(value) if abs(value) >= 0.0001 or not value else f"{value * 100:.2g} %"
+
+
+def _end(value: float) -> str:
+    return percent(value, 1)
+
+
+_ENDS: Final = {"share": _end}
+"""Writes the end of an interval, where that has fewer decimals."""
+_WRITERS: Final = {"count": number, "share": _share, "seconds": duration, "ratio": _ratio, "bytes": _bytes}
 """Writes a figure, by its unit."""

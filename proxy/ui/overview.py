@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, cast
 
 from comparator.postgres import Connection
@@ -320,7 +320,12 @@ def stages_of(
         for (at, share, rolled_back), end in zip(changes, ends[: len(changes)], strict=True)
         if end > begins
     ]
-    return tuple(pieces)
+    merged: list[StagePiece] = []
+    for piece in pieces:
+        if merged and not piece.rolled_back and merged[-1].percent == piece.percent:
+            piece = replace(merged.pop(), ends=piece.ends)  # noqa: PLW2901 (the piece before goes on)
+        merged.append(piece)
+    return tuple(merged)
 
 
 async def _of_store(

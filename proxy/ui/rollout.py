@@ -19,7 +19,7 @@ from proxy.rollout.traffic_split import stage_of
 from proxy.ui.gate_tiles import GateTile, blocked_by, outcomes_of, tiles_of
 from proxy.ui.parts import PartAnswer, asked
 from proxy.ui.screens import ScreenRequest
-from proxy.ui.words import parsed_time
+from proxy.ui.words import duration, parsed_time
 
 ENTRIES_SHOWN: Final = 8
 PAGE_SIZE: Final = 50
@@ -114,10 +114,13 @@ class RolloutDocument:
 
 async def read(request: ScreenRequest) -> RolloutDocument:
     """Read the rollout from the proxies, and the audit chain from the store."""
-    audit = await asked(lambda: _chain(request, limit=ENTRIES_SHOWN))
+    links = await asked(lambda: _links(request))
     proxy, document = newest_rollout(request)
     groups = await asyncio.gather(
-        *(_group(request, group) for group in cast("Sequence[Mapping[str, Any]]", document.get("groups") or ()))
+        *(
+            _group(request, group, links.value or ())
+            for group in cast("Sequence[Mapping[str, Any]]", document.get("groups") or ())
+        )
     )
     return RolloutDocument(
         enabled=bool(document.get("enabled")),
@@ -126,7 +129,9 @@ async def read(request: ScreenRequest) -> RolloutDocument:
         told_by=proxy,
         revision=str(document.get("revision", "")),
         pending=int(document.get("pending", 0)),
-        audit=audit,
+        audit=PartAnswer(error=links.error)
+        if links.value is None
+        else PartAnswer(await asyncio.to_thread(chain_of, links.value, request.settings.rollout, limit=ENTRIES_SHOWN)),
     )
 
 
@@ -147,7 +152,7 @@ def newest_rollout(request: ScreenRequest) -> tuple[str, Mapping[str, Any]]:
     return max(documents, key=evaluated_at, default=nothing)
 
 
-async def _group(request: ScreenRequest, group: Mapping[str, Any]) -> GroupPanel:
+async def _group(request: ScreenRequest, group: Mapping[str, Any], links: Sequence[ChainLink]) -> GroupPanel:
     settings = request.settings.rollout
     name, step = str(group["group"]), int(group["step"])
     percents = [float(percent) for percent in group["steps"]]
@@ -157,12 +162,15 @@ async def _group(request: ScreenRequest, group: Mapping[str, Any]) -> GroupPanel
     tiles, gates_at = tiles_of(gates, settings), parsed_time(gates.get("at"))
     actual = await asked(lambda: _actual(request, group))
     trials = sum(actual.value) if actual.value else 0
+    notes = step_notes(links, name, settings, request.now)
     return GroupPanel(
         name=name,
         phase=phase,
         step=step,
         steps=tuple(
-            StepLine(percent, "present" if index == step else "passed" if index < step else "ahead", "")
+            StepLine(
+                percent, "present" if index == step else "passed" if index < step else "ahead", notes.get(index, "")
+            )
             for index, percent in enumerate(percents)
         ),
         percent=float(group["percent"]),
@@ -210,18 +218,48 @@ def routes_of(settings: RolloutSettings, group: str) -> Sequence[str]:
 async def read_audit(request: ScreenRequest) -> AuditChain:
     """Read a page of the audit chain, `before` a number."""
     before = request.query.get("before", "")
-    return await _chain(request, limit=PAGE_SIZE, before=int(before) if before.isdigit() else None)
+    links = await _links(request)
+    number = int(before) if before.isdigit() else None
+    return await asyncio.to_thread(chain_of, links, request.settings.rollout, limit=PAGE_SIZE, before=number)
 
 
-async def _chain(request: ScreenRequest, *, limit: int, before: int | None = None) -> AuditChain:
+async def _links(request: ScreenRequest) -> tuple[ChainLink, ...]:
     async with request.reader.store.connection() as conn:
-        links = await rollout_store.read_links(conn)
-    verification = await asyncio.to_thread(verify, links)
+        return await rollout_store.read_links(conn)
+
+
+def step_notes(
+    links: Sequence[ChainLink], group: str, settings: RolloutSettings, now: dt.datetime
+) -> Mapping[int, str]:
+    """Return by step how long a group was at it the last time, and whether it was left by force."""
+    notes: dict[int, str] = {}
+    present: tuple[int, dt.datetime] | None = None
+    for entry in (link.entry for link in links):
+        if entry.after is None or entry.after.group != group or entry.event is AuditEvent.GATE_FAILED:
+            continue
+        if present is not None and present[0] == entry.after.step and not entry.after.phase.latched:
+            continue
+        if present is not None:
+            forced = ", left by force" if entry.forced else ""
+            notes[present[0]] = f"{duration((entry.at - present[1]).total_seconds())}{forced}"
+        present = None if entry.after.phase.latched else (entry.after.step, entry.at)
+    if present is not None:
+        step, since = present
+        steps = steps_of(settings, group)
+        needed = steps[min(step, len(steps) - 1)].time_min_s
+        needed = settings.gates.time_min_s if needed is None else needed
+        notes[step] = f"{duration((now - since).total_seconds())} of {duration(needed)}"
+    return notes
+
+
+def chain_of(
+    links: Sequence[ChainLink], settings: RolloutSettings, *, limit: int, before: int | None = None
+) -> AuditChain:
+    """Verify a whole chain, and return its last entries, or the last ones before a number."""
+    verification = verify(links)
     shown = [link for link in links if before is None or link.sequence < before][-limit:]
     older = shown[0].sequence if shown and shown[0].sequence > 1 else None
-    return AuditChain(
-        verification, tuple(audit_line(link, request.settings.rollout) for link in reversed(shown)), older
-    )
+    return AuditChain(verification, tuple(audit_line(link, settings) for link in reversed(shown)), older)
 
 
 def audit_line(link: ChainLink, settings: RolloutSettings) -> AuditLine:

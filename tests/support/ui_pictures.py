@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
+from playwright.async_api import expect
+
 from proxy.config.loader import read_settings
 from proxy.demo.embedded_postgres import EmbeddedPostgres
 from proxy.demo.installation import DemoOptions, Installation, installed
@@ -23,7 +25,7 @@ SECTIONS: dict[str, Any] = {
         "steps": [0, 5, 25, 50, 75, 100],
         "evaluate_s": 5,
         "gates": {"time_min_s": 60, "comparisons_min": 1_000},
-        "auto_rollback": {"consecutive_evaluations": 1_000},
+        "auto_rollback": {"consecutive_evaluations": 60},
     },
     "ui": {"port": 0, "name": "demo"},
 }
@@ -34,6 +36,7 @@ PICTURES: tuple[Picture, ...] = (
     ("overview-dark", "/", 1440, 900, "dark"),
     ("overview-mobile", "/", 390, 844, "light"),
     ("rollout", "/rollout?drawer=rollback", 1440, 900, "light"),
+    ("journal", "/journal?verdict=mismatch", 1440, 900, "light"),
     ("rules", "/rules", 1440, 900, "light"),
 )
 
@@ -89,6 +92,7 @@ async def photograph(system: Installation, folder: Path) -> None:
         for name, path, width, height, scheme in PICTURES:
             async with tab(browser, url, width=width, height=height, scheme=scheme) as opened:
                 await opened.open(path)
+                await expect(opened.page.locator(".readiness")).to_contain_text("legacy healthy")
                 await opened.page.evaluate("document.fonts.ready")
                 full = height != 900
                 await opened.page.screenshot(path=folder / f"{name}.png", full_page=full, animations="disabled")

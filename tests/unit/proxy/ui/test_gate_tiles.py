@@ -33,6 +33,7 @@ def tiles(evidence: Evidence = EVIDENCE, **more: object) -> dict[str, GateTile]:
 def test_failing_gate_shows_rate_denominator_interval_and_limit() -> None:
     tile = tiles(streaks={"mismatches": 3})["mismatches"]
     assert (tile.tone, tile.word, tile.value, tile.of) == ("bad", "fail", "12.35 %", "42 of 340")
+    assert tile.note.startswith("6.3 % to 20.9 %; ")
     assert tile.note.endswith("allowed at most 0.10 %; failed 3 times in a row, rollback at 4")
     assert tile.bar is not None
     assert tile.bar.dot is not None

@@ -101,3 +101,13 @@ def test_there_are_no_stages_without_changes() -> None:
 @pytest.mark.parametrize(("minutes", "seconds"), [(15, 10), (60, 60), (360, 300), (1_440, 1_800), (10_080, 10_800)])
 def test_chart_has_at_most_ninety_bins(minutes: int, seconds: int) -> None:
     assert bin_length_s(dt.timedelta(minutes=minutes)) == seconds
+
+
+def test_changes_that_keep_the_share_are_one_stage() -> None:
+    chain = links(
+        (1, AuditEvent.BEGIN, STEPS[0], STEPS[0]),
+        (2, AuditEvent.PROMOTE, STEPS[0], STEPS[1]),
+        (3, AuditEvent.PAUSE, STEPS[1], STEPS[1]),
+    )
+    pieces = stages_of(chain, SETTINGS, NOW, NOW + dt.timedelta(minutes=5))
+    assert [(piece.percent, piece.begins.minute, piece.ends.minute) for piece in pieces] == [(0, 0, 2), (5, 2, 5)]
