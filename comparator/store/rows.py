@@ -196,12 +196,8 @@ class RouteLatency:
 
 
 @dataclass(frozen=True, slots=True)
-class ComparisonRow:
-    """One stored comparison.
-
-    `cause` is "none" for none, durations are in microseconds, `detail` is what differed, `finding_set` the id of the set of its findings,
-    `release` the label of the releases of both sides, `timeline` and `stored_at` are None where they were not stored yet.
-    """
+class ComparisonLine:
+    """One stored comparison without its details; `cause` is "none" for none, durations are in microseconds."""
 
     served_at: dt.datetime
     exchange_id: str
@@ -212,7 +208,6 @@ class ComparisonRow:
     cause: str
     confirmed: bool | None
     effects_compared: bool
-    effects_note: str
     served_status: int | None
     mirrored_status: int | None
     served_us: int
@@ -220,6 +215,17 @@ class ComparisonRow:
     rows_served: int
     rows_mirrored: int
     difference_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonRow(ComparisonLine):
+    """One stored comparison.
+
+    `cause` is "none" for none, durations are in microseconds, `detail` is what differed, `finding_set` the id of the set of its findings,
+    `release` the label of the releases of both sides, `timeline` and `stored_at` are None where they were not stored yet.
+    """
+
+    effects_note: str
     detail: ComparisonDetail
     finding_set: str = ""
     release: str = ""
@@ -247,25 +253,3 @@ class ComparisonFilter:
     status: int | None = None
     served_us_min: int = 0
     exchange_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ComparisonLine:
-    """One stored comparison without its details; the attributes are those of `ComparisonRow`."""
-
-    served_at: dt.datetime
-    exchange_id: str
-    route: str
-    served_by: str
-    stage: str
-    verdict: str
-    cause: str
-    confirmed: bool | None
-    effects_compared: bool
-    served_status: int | None
-    mirrored_status: int | None
-    served_us: int
-    mirrored_us: int
-    rows_served: int
-    rows_mirrored: int
-    difference_count: int

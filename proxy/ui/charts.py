@@ -183,7 +183,7 @@ def rate_floor(lows: Iterable[float]) -> float:
 def rate_ticks(floor: float) -> tuple[Tick, ...]:
     """Return the labels of an axis of rates; the first is the top."""
     values = [1 - (1 - floor) * step / 4 for step in range(5)]
-    digits = 0 if all(abs(value * 100 - round(value * 100)) < 1e-6 for value in values) else 2
+    digits = next((n for n in (0, 1) if all(abs(value * 100 - round(value * 100, n)) < 1e-6 for value in values)), 2)
     return tuple(Tick(step * 25.0, f"{value * 100:.{digits}f} %") for step, value in enumerate(values))
 
 

@@ -33,11 +33,8 @@ SECTIONS: dict[str, Any] = {
 Picture = tuple[str, str, int, int, Literal["light", "dark"]]
 PICTURES: tuple[Picture, ...] = (
     ("overview", "/", 1440, 900, "light"),
-    ("overview-dark", "/", 1440, 900, "dark"),
     ("overview-mobile", "/", 390, 844, "light"),
     ("rollout", "/rollout?drawer=rollback", 1440, 900, "light"),
-    ("journal", "/journal?verdict=mismatch", 1440, 900, "light"),
-    ("rules", "/rules", 1440, 900, "light"),
 )
 
 
