@@ -10,6 +10,7 @@ mitmproxy), binary request bodies left out (browsers), URLs that are not ASCII. 
 
 import contextlib
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
@@ -42,6 +43,9 @@ from proxy.recordings.model import (
 
 BODY_MAX_BYTES: Final = 256 * 1024**2
 INFLATED_MAX_BYTES: Final = 256 * 1024**2
+VALUES_MAX: Final = 5_000_000
+"""JSON values of a file, which take some 70 bytes of memory each, however few bytes of the file they are."""
+_STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _CHARSETS: Final = ("utf-8", "latin-1", "cp1252")
 _OWN: Final = ("route", "key", "stage", "skip")
 
@@ -70,7 +74,9 @@ def _entries(data: bytes) -> list[Any]:
     try:
         if data[:1] == b"x":
             data = _inflated(data)
-        entries: Any = json.loads(data.decode(_charset(data)))["log"]["entries"]
+        text = data.decode(_charset(data))
+        _check_values(text)
+        entries: Any = json.loads(text)["log"]["entries"]
     except KeyError as error:
         raise RecordingError(f"not a HAR: no member `{error.args[0]}`") from error
     except (ValueError, TypeError, RecursionError, zlib.error) as error:
@@ -78,6 +84,22 @@ def _entries(data: bytes) -> list[Any]:
     if not isinstance(entries, list):
         raise RecordingError("not a HAR: `entries` is not a list")
     return cast("list[Any]", entries)
+
+
+def _check_values(text: str) -> None:
+    """Refuse a file with more values than fit into memory: a few bytes of it may become a hundred.
+
+    Raises:
+        RecordingError: it may have more than VALUES_MAX.
+    """
+    if len(text) <= VALUES_MAX:
+        return
+    strings = (text.count('"') - text.count('\\"')) // 2
+    if strings <= VALUES_MAX:
+        rest = _STRING.sub("", text)
+        if rest.count(",") + rest.count("[") + rest.count("{") <= VALUES_MAX:
+            return
+    raise RecordingError(f"not a HAR that can be read: more than {VALUES_MAX:,} values; export it in parts")
 
 
 def _charset(data: bytes) -> str:

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import zlib
 from pathlib import Path
 
 import pytest
@@ -389,3 +390,25 @@ def test_body_file_must_be_a_regular_file(tmp_path: Path) -> None:
     result = named_body(tmp_path, "/dev/zero", bodies=Path("/dev"))
     assert isinstance(result, MalformedRecord)
     assert result.reason == "@/dev/zero: not a file"
+
+
+@pytest.mark.parametrize("piece", ["[],", "{},", '"",', "1,", '{"a":[[]]},'])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_har_of_too_many_values_is_refused_before_it_fills_the_memory(
+    monkeypatch: pytest.MonkeyPatch, piece: str, *, compressed: bool
+) -> None:
+    monkeypatch.setattr(har, "VALUES_MAX", 1_000)
+    text = f'{{"log":{{"entries":[{piece * 1_001}0]}}}}'.encode()
+    with pytest.raises(RecordingError, match="more than 1,000 values"):
+        list(har.parse(zlib.compress(text) if compressed else text))
+
+
+def test_values_inside_of_texts_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(har, "VALUES_MAX", 1_000)
+    body = json.dumps({"a": ["\\", '"', {}] * 2_000})
+    text = json.dumps(
+        {"log": {"entries": [{"request": {"url": "http://a/", "method": "POST", "postData": {"text": body}}}]}}
+    )
+    (read,) = list(har.parse(text.encode()))
+    assert isinstance(read, RecordedExchange)
+    assert read.request.body == body.encode()
