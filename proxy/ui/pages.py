@@ -49,6 +49,10 @@ class Ui:
     readings: LatestByKey[object]
     screens: Mapping[str, Screen]
 
+    def has_screen(self, path: str) -> bool:
+        """Return whether a screen's path begins like this, so that a link can lead there."""
+        return any(one.startswith(path) for one in self.screens)
+
     def close(self) -> None:
         """End all readings."""
         for held in (self.parts, self.impact, self.readings):
@@ -110,6 +114,7 @@ async def show(
         "link": Links(url or request.path, query),
         "result": None,
         "charts": charts,
+        "has_screen": ui.has_screen,
         **values,
     }
     return aiohttp_jinja2.render_template(screen.template, request, context, status=status)
