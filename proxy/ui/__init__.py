@@ -10,9 +10,14 @@ origin's page sent and adds the security fields, `sessions` signs people in and 
 `pages` puts a screen into the frame, with the values that `latest` holds, so that a slow part never delays the frame. `parts` asks every
 part of the installation, each on its own, with the clients that the commands use; `actions` changes the rollout.
 
-Screens: `overview`, `rollout` (its gates in `gate_tiles`), `journal`, `rules`, `replays`, `configuration`, `runbook`. `frame` decides what the
-header and the banners say, `charts` has the
-geometry of charts and bars, `words` writes numbers and times.
+Screens: `overview`, `rollout` (its gates in `gate_tiles`), `causes` (list, one cause, one finding, lines for config.yaml), `exchange`,
+`journal`, `rules`, `replays`, `configuration`, `runbook`; `triage` decides on causes, by the code of `shadow causes`. `frame` decides what the header and the
+banners say, `charts` has the geometry of charts and bars, `words` writes numbers and times.
 
-Pure, without I/O and clock: charts, gate_tiles, words.
+An example of a difference is shown by `case_view`: `json_view` aligns both bodies, `row_view` shows the committed rows, `marked_text` marks
+the characters that differ, `rule_words` says what a rule allows. `cause_list` decides states, facets and filters, `timeline_view` orders
+the steps of an exchange, `outcome_words` says its outcome with the section of the runbook, `config_patch` writes lines for config.yaml.
+
+Pure, without I/O and clock: case_view, cause_list, charts, config_patch, gate_tiles, json_view, marked_text, outcome_words, row_view,
+rule_words, timeline_view, words.
 """

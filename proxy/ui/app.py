@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import aiohttp_jinja2
@@ -21,13 +21,28 @@ from comparator.store.reader import StoreReader
 from proxy.config.settings import Settings
 from proxy.rollout.auth import Authorizer
 from proxy.serving.config_reload import tls_context
-from proxy.ui import actions, configuration, journal, overview, replays, rollout, rules, runbook, signing_in
+from proxy.ui import (
+    actions,
+    causes,
+    configuration,
+    exchange,
+    journal,
+    overview,
+    replays,
+    rollout,
+    rules,
+    runbook,
+    signing_in,
+    triage,
+)
+from proxy.ui.charts import spark
 from proxy.ui.guard import COOKIE, HOSTS, SESSIONS, STATIC, add_security_fields, check_requests
 from proxy.ui.latest import Latest, LatestByKey
 from proxy.ui.pages import UI, Ui, default_name, show, show_json
 from proxy.ui.parts import InstallationReader
 from proxy.ui.screens import Screen
 from proxy.ui.sessions import Sessions, session_key
+from proxy.ui.timeline_view import offset
 from proxy.ui.words import FILTERS
 
 FOLDER: Final = Path(__file__).parent
@@ -40,6 +55,12 @@ SCREENS: Final = (
     Screen("/", "Overview", "overview.html", overview.read, has_span=True),
     Screen("/rollout", "Rollout", "rollout.html", rollout.read),
     Screen("/rollout/audit", "Audit chain", "audit.html", rollout.read_audit, section="/rollout"),
+    Screen("/causes", "Causes", "causes.html", causes.read, has_span=True),
+    Screen("/causes/known", "Declare as known", "patch.html", causes.read_known, section="/causes"),
+    Screen("/causes/{id}", "Cause", "cause.html", causes.read_one, section="/causes", has_span=True),
+    Screen("/causes/{id}/rule", "Rule from a place", "patch.html", causes.read_rule, section="/causes"),
+    Screen("/findings/{id}", "Finding", "finding.html", causes.read_finding, section="/causes"),
+    Screen("/exchanges/{id}", "Exchange", "exchange.html", exchange.read, section="/causes"),
     Screen("/journal", "Journal", "journal.html", journal.read, has_span=True),
     Screen("/rules", "Rules", "rules.html", rules.read),
     Screen("/replays", "Replays", "replays.html", replays.read_list),
@@ -55,6 +76,13 @@ SCREENS: Final = (
     Screen("/runbook", "Runbook", "runbook.html", runbook.read),
 )
 """All screens."""
+ALL_FILTERS: Final[dict[str, Any]] = {
+    **FILTERS,
+    "section_anchor": runbook.name_of_section,
+    "offset": offset,
+    "spark_bars": spark,
+}
+"""Filters of the templates."""
 
 
 def build(ui: Ui, sessions: Sessions) -> web.Application:
@@ -72,13 +100,14 @@ def build(ui: Ui, sessions: Sessions) -> web.Application:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        filters={**FILTERS, "section_anchor": runbook.name_of_section},
+        filters=ALL_FILTERS,
     )
     app.router.add_get("/healthz", _health)
     app.router.add_static(STATIC, FOLDER / "static")
     signing_in.mount(app)
     actions.mount(app)
     app.router.add_get("/replays/{name}/export", replays.export)
+    triage.mount(app)
     for screen in ui.screens.values():
         # (the JSON form first, because `/causes/{id}` would match it, too)
         app.router.add_get(f"{'/overview' if screen.path == '/' else screen.path}.json", _handler(show_json, screen))

@@ -103,9 +103,15 @@ def pretty(value: object) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
+def clock_fine(at: dt.datetime) -> str:
+    """Write a time of day in UTC with microseconds: 04:00:30.937569."""
+    return f"{at.astimezone(dt.UTC):%H:%M:%S.%f}"
+
+
 FILTERS: Final = {
     "ago": ago,
     "clock": clock,
+    "clock_fine": clock_fine,
     "duration": duration,
     "milliseconds": milliseconds,
     "number": number,

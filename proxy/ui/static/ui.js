@@ -157,7 +157,7 @@
     const next = rows[Math.min(rows.length - 1, Math.max(0, index + step))];
     for (const row of rows) row.classList.toggle("current", row === next);
     next.scrollIntoView({ block: "nearest" });
-    (next.querySelector("a, button, input") || next).focus({ preventScroll: true });
+    (next.querySelector("[data-open]") || next.querySelector("a, button, input") || next).focus({ preventScroll: true });
   }
 
   const currentRow = () => document.querySelector("[data-row].current");
@@ -199,11 +199,11 @@
 
   document.addEventListener("submit", (event) => {
     const reason = event.target.querySelector("[name=reason]");
-    if (!reason || reason.value.trim()) return;
+    if (!reason || reason.value.trim() || event.submitter?.formNoValidate) return;
     event.preventDefault();
     reason.setAttribute("aria-invalid", "true");
     const error = document.getElementById(reason.getAttribute("aria-describedby") || "");
-    if (error) error.textContent = "Write a reason: the audit chain keeps it.";
+    if (error) error.textContent = reason.dataset.needs || "Write a reason: the audit chain keeps it.";
     reason.focus();
   });
 
