@@ -105,6 +105,7 @@ bench-replay-both: ## replaying a generated recording to both sides, twice, with
 bench-rollout: ## simulated rollouts: false rollbacks of a good candidate, harm done by bad ones (ARGS="--runs 1000")
 bench-scorer: ## the scorer beside the legacy stand-in
 bench-store: ## the store at five million comparisons in the day: what status, causes and findings ask (ARGS="--comparisons 100000")
+bench-ui: ## server time of the screens of the web UI at five million comparisons (ARGS="--comparisons 100000")
 bench-truth: ## correctness at scale: attribution and alignment of 10,000 requests, also through crashes
 bench-%: setup
 	@$(BIN)/python -m bench.$(subst -,_,$*) $(ARGS)

@@ -21,6 +21,7 @@ from comparator.store import causes
 from comparator.store.comparison_detail import pack
 from comparator.store.store import Store
 from comparator.store.timeline import packed_timeline
+from proxy.rollout import store as rollout_store
 from proxy.ui.app import SCREENS, running
 from tests.support import postgres
 from tests.support.ui_causes import compared, lost_stamp, settings
@@ -88,6 +89,7 @@ async def measure(dsn: str, comparisons: int, rounds: int) -> dict[str, object]:
         conn = await connect(database, timeout_s=60)
         try:
             await store_bench.fill(conn, comparisons, now)
+            await rollout_store.migrate(conn)
             exchange = await fill(conn, now)
             cause = (await causes.causes(conn, limit=1)).causes[0]
         finally:
