@@ -1,4 +1,4 @@
-"""A slice of `make bench-chaos`: after two kills every loss is named and no other, no verdict is wrong, and every client was served."""
+"""A slice of `make bench-chaos`: after a kill every loss is named and no other, no verdict is wrong, and every client was served."""
 
 import random
 
@@ -7,8 +7,9 @@ import pytest
 from bench.chaos.faults import FAULTS
 from bench.chaos.installation import installed
 from bench.chaos.rounds import run_round
+from tests.support.matrix import sliced
 
-KINDS = ("kill_proxy", "kill_runner")
+KINDS = sliced(("kill_proxy", "kill_runner", "kill_worker"), 1)
 
 
 @pytest.mark.asyncio
