@@ -16,6 +16,7 @@ import pytest
 
 from proxy.config.journal import JournalSettings
 from proxy.journal.driver import JournalPosition, UnreadRange
+from proxy.journal.keys import load_keys
 from proxy.journal.segment_reader import SegmentReader
 from proxy.journal.segment_writer import SegmentWriter
 from proxy.journal.segments import load_committed, offset_path
@@ -199,7 +200,7 @@ async def test_runner_saves_outcomes_and_copies_mismatches_while_the_disk_hangs(
     for number in range(3):
         assert writer.append(exchange(f"id-{number}"))
     await waiting.until(lambda: writer.counts.written == 3)
-    with SegmentReader(settings.directory, "mirror") as reader:
+    with SegmentReader(settings.directory, "mirror", keys=load_keys(Path(settings.directory), {})) as reader:
         offsets = OffsetWriter[JournalPosition](reader.commit, DiskThread("test-offset"), lambda: None)
         buffer = ResultBuffer(save, progress=CommitOnSave(offsets.commit, lambda: None, lambda _: None))
         entries = reader.take(3)

@@ -262,7 +262,7 @@ async def test_clients_are_served_without_the_journal_directory(tmp_path: Path) 
         statuses = [(await client.ask(GET)).status for _ in range(20)]
         await it.until(lambda: it.proxy.journal is not None and it.proxy.journal.counts.dropped.total() == 20)
         assert it.proxy.journal is not None
-        assert it.proxy.journal.counts.losses_by_route() == {"v2_score": 20}
+        assert it.proxy.journal.counts.losses_by_route() == {"score": 20}
         directory.unlink()
         assert statuses == [200] * 20
         await it.serve_until_journaled(client, GET)
