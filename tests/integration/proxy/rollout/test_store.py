@@ -1,6 +1,7 @@
 """The rollout's states in a real database: several processes, an outage, an outdated writer, the audit log."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from tests.support.waiting import until
 
 WAIT_S = 60.0
 ANN = ChangeRequest("ann", "because")
+AT_ZERO = dataclasses.replace(ANN, from_step=0)
+"""The same, decided on a rollout that has not begun."""
 
 
 @asynccontextmanager
@@ -96,7 +99,7 @@ async def test_promotion_is_stored_when_it_takes_effect(database: str, tmp_path:
 
 async def test_of_two_promotions_at_once_only_one_takes_effect(database: str, tmp_path: Path) -> None:
     async with process(tmp_path / "a", database) as here, process(tmp_path / "b", database) as there:
-        results = await asyncio.gather(here.promote(ANN), there.promote(ANN), return_exceptions=True)
+        results = await asyncio.gather(here.promote(AT_ZERO), there.promote(AT_ZERO), return_exceptions=True)
         assert sorted(isinstance(result, SupersededError) for result in results) == [False, True]
         await until(lambda: here.replica.states == there.replica.states)
         assert here.replica.states["all"].step == 1
