@@ -139,7 +139,8 @@ async def _journaled(settings: Settings, noise: NoiseCollector) -> list[Exchange
     """Return the exchanges of the journal that can be run again, oldest first, as many as are wanted; count all as traffic."""
     keys = journal_keys(settings.journal, os.environ)
     exchanges: list[Exchange] = []
-    with open_reader(settings.journal, f"calibrate-{uuid.uuid4().hex[:8]}", keys=keys) as reader:
+    name = f"calibrate-{uuid.uuid4().hex[:8]}"
+    with open_reader(settings.journal, name, keys=keys, environ=os.environ) as reader:
         while entries := await reader.read(noise.wanted, 0.5):
             for exchange in (entry.exchange for entry in entries):
                 at = RouteMethod(exchange.route, exchange.request.method)

@@ -19,10 +19,10 @@ from proxy.cli.output import UNSEAL_WARNING, add_config_option, print_line, prin
 from proxy.config.journal import JournalSettings
 from proxy.config.loader import read_settings
 from proxy.config.routes import RouteSettings
-from proxy.errors import JournalFormatError, JournalKeyMissingError, SealedError, SettingsError
+from proxy.errors import JournalFormatError, SealedError, SettingsError
 from proxy.journal import retention
 from proxy.journal.format import FrameHeader, Record, exchange_of
-from proxy.journal.keys import load_keys, new_secret
+from proxy.journal.keys import available_keys, new_secret
 from proxy.journal.redaction import JournalRedactor
 from proxy.journal.sealing import JournalKeys, key_id_of, key_of, records_of, unseal
 from proxy.journal.segments import (
@@ -121,7 +121,7 @@ class _View:
     """Show the exchanges that the options select, with or without their secrets."""
 
     def __init__(self, args: argparse.Namespace, directory: Path, settings: JournalSettings) -> None:
-        self.keys = available_keys(directory)
+        self.keys = available_keys(directory, os.environ)
         self.limit: int = args.limit
         self._route, self._key = args.route, args.key.lower()
         if args.unseal:
@@ -137,14 +137,6 @@ class _View:
         exchange = exchange_of(self._redactor.redact(record) if self._redactor else record)
         print_line(json.dumps(document_of_exchange(exchange), ensure_ascii=False))
         return 1
-
-
-def available_keys(directory: Path) -> JournalKeys | None:
-    """Return the keys of the journal; None without any, since earlier versions wrote frames that need none."""
-    try:
-        return load_keys(directory, os.environ)
-    except JournalKeyMissingError:
-        return None
 
 
 def _time(ns: int) -> str:
@@ -238,7 +230,7 @@ def _stats(directory: Path) -> int:
     by_kind: Counter[tuple[str, str, str]] = Counter()
     raw = 0
     damage: list[str] = []
-    for record in _records(directory, available_keys(directory), damage):
+    for record in _records(directory, available_keys(directory, os.environ), damage):
         by_kind[record.route, record.served_by.value, record.cause or str(record.status)] += 1
         raw += len(record.request_body) + len(record.response_body)
     stored = sum(path.stat().st_size for path in _paths(directory))
@@ -257,7 +249,7 @@ def _verify(directory: Path) -> int:
     """Check the checksums of all frames, and that their sequences are consecutive; open them where the keys are here."""
     damage: list[str] = []
     count = 0
-    keys = available_keys(directory)
+    keys = available_keys(directory, os.environ)
     for writer in writers(directory):
         expected: int | None = None
         files = segments(directory / writer)

@@ -29,7 +29,7 @@ from proxy.private_file import open_private
 from proxy.recordings.counts import ReadCounts
 from proxy.recordings.formats import WRITERS
 from proxy.recordings.model import Item, RecordedExchange, header_of, to_exchange
-from proxy.recordings.reader import JOURNAL, READABLE, STANDARD_INPUT, read
+from proxy.recordings.reader import JOURNAL, READABLE, STANDARD_INPUT, keys_of_recording, read
 from proxy.replay.recording_reader import with_route
 from proxy.serving.routing import Route, compile_routes
 
@@ -104,16 +104,17 @@ def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: ar
         NEGATIVE when records are malformed or --strict is not satisfied, else DONE.
 
     Raises:
-        JournalError: an exchange could not be written.
+        JournalError: an exchange could not be written, or the key of a journal that is imported cannot be used.
         RecordingError: the recording cannot be read.
     """
     into, source = Path(settings.directory).resolve(), Path(args.source).resolve()
     if args.source != "-" and into in (source, *source.parents):
         raise JournalError("cannot import the journal into itself: every exchange would be duplicated")
     compiled = compile_routes(routes)
+    keys = keys_of_recording(args.source, os.environ)
     counts = ReadCounts()
     if args.strict and args.source != STANDARD_INPUT:
-        for item in read(args.source, format_name=args.format):
+        for item in read(args.source, format_name=args.format, keys=keys):
             counts.add(item)
         if not counts.complete:
             _print_counts(counts)
@@ -127,7 +128,7 @@ def import_(settings: JournalSettings, routes: Sequence[RouteSettings], args: ar
     writer = open_writer(msgspec.structs.replace(settings, durability=Durability.INTERVAL, **room), os.environ)
     writer.start()
     try:
-        for recorded in _selected(read(args.source, format_name=args.format), "", "", counts):
+        for recorded in _selected(read(args.source, format_name=args.format, keys=keys), "", "", counts):
             exchange = _routed(recorded, compiled, served_by=Side(args.served_by), mirror=args.mirror)
             count["without response" if recorded.outcome is None else "with response"] += 1
             queued_bytes = _append(writer, exchange, queued_bytes)

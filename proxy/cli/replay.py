@@ -23,15 +23,12 @@ from proxy.cli.signals import stop_on_signals
 from proxy.config.backends import BackendSettings
 from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
-from proxy.errors import JournalKeyError
 from proxy.exception_groups import first_error
-from proxy.journal.keys import load_keys
 from proxy.journal.redaction import JournalRedactor
-from proxy.journal.sealing import JournalKeys
 from proxy.private_file import write_private
 from proxy.recordings.errors import RecordingError
 from proxy.recordings.model import RecordedExchange
-from proxy.recordings.reader import READABLE
+from proxy.recordings.reader import READABLE, keys_of_recording
 from proxy.replay.baseline import (
     RunComparison,
     check_comparable,
@@ -366,7 +363,7 @@ def _concurrency(args: argparse.Namespace) -> int:
 
 
 def _recording(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> Recording:
-    keys = _keys(args.source, environ)
+    keys = keys_of_recording(args.source, environ)
     leave = keys is not None and args.sealed == "leave"
     return Recording(
         source=args.source,
@@ -422,14 +419,3 @@ def _backend(settings: Settings, side: Side, instance: str) -> BackendSettings:
     if not backend.url:
         raise OptionError(f"backends.{side}.{instance}.url is empty; set it, or give --instance a URL")
     return backend
-
-
-def _keys(source: str, environ: Mapping[str, str]) -> JournalKeys | None:
-    """Return the keys of a journal, None for another recording or without a key."""
-    folder = Path(source)
-    if not folder.is_dir():
-        return None
-    try:
-        return load_keys(folder, environ)
-    except JournalKeyError:
-        return None

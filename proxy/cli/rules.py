@@ -6,6 +6,7 @@ only, so its exchanges are looked up in the store: what the store knows of their
 
 import argparse
 import datetime as dt
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,13 @@ from comparator.verdict import Comparator, places_by_rule
 from proxy.cli.compare import read_case
 from proxy.cli.exit_codes import Exit
 from proxy.cli.options import add_common_options, print_result, read_configuration, read_trial_rules, with_store
+from proxy.cli.output import print_remark
 from proxy.config.settings import Settings
+from proxy.journal.keys import available_keys
 from proxy.journal.segments import segments, writers
 from proxy.recordings import journal
-from proxy.recordings.model import MalformedRecord
+from proxy.recordings.counts import ReadCounts
+from proxy.recordings.model import RecordedExchange
 
 STORED: Final = "stored"
 IDS_AT_ONCE: Final = 1_000
@@ -39,10 +43,12 @@ class JournalSource:
     Attributes:
         ids: their ids.
         since: time at which the first of them was served.
+        counts: what could be read, and what not.
     """
 
     ids: tuple[str, ...]
     since: dt.datetime
+    counts: ReadCounts
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the subcommand; `test` ends with NEGATIVE when the changed rules reveal what those in force hide."""
+    """Run the subcommand; `test` ends with NEGATIVE when the changed rules reveal what those in force hide, or a part of the journal is unreadable."""
     return _explain(args) if args.action == "explain" else _test(args)
 
 
@@ -125,16 +131,24 @@ def _test_on_journal(args: argparse.Namespace, settings: Settings, source: Journ
 
     result = with_store(settings, look_up)
     print_result(args, result, render_stored_trial(result))
-    return Exit.NEGATIVE if result.trial.revealed else Exit.DONE
+    unread = source.counts.malformed
+    for line in source.counts.lines() if unread else ():
+        print_remark(line)
+    return Exit.NEGATIVE if result.trial.revealed or unread else Exit.DONE
 
 
 def read_journal(path: Path) -> JournalSource | None:
     """Return the exchanges of the journal in a directory; None when it has none of a journal's files."""
     if not path.is_dir() or not (segments(path) or any(segments(path / name) for name in writers(path))):
         return None
-    started = {item.id: item.started_ns for item in journal.read(path, None) if not isinstance(item, MalformedRecord)}
+    counts = ReadCounts()
+    started: dict[str, int] = {}
+    for item in journal.read(path, available_keys(path, os.environ)):
+        counts.add(item)
+        if isinstance(item, RecordedExchange):
+            started[item.id] = item.started_ns
     first_ns = min(started.values(), default=0)
-    return JournalSource(tuple(started), dt.datetime.fromtimestamp(first_ns // 1_000_000_000, dt.UTC))
+    return JournalSource(tuple(started), dt.datetime.fromtimestamp(first_ns // 1_000_000_000, dt.UTC), counts)
 
 
 def _cases(source: str, settings: Settings) -> Sequence[OpenedCase]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from proxy.errors import JournalKeyError, JournalKeyMissingError
 from proxy.journal.sealing import KEY_BYTES, JournalKeys, key_of, keys_of
+from proxy.journal.segments import segments
 from proxy.private_file import replace_private_file
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,22 @@ def load_keys(directory: Path, environ: Mapping[str, str], *, create: bool = Fal
         older += [secret for secret in [_read_if_good(directory / FILE)] if secret]
         return keys_of(configured[0], (*configured[1:], *older))
     return keys_of(_file_secret(directory / FILE), older)
+
+
+def available_keys(folder: Path, environ: Mapping[str, str]) -> JournalKeys | None:
+    """Return the keys of a journal that is only read; None without any, since earlier versions wrote frames that need none.
+
+    Args:
+        folder: the journal's folder, or the folder of one of its writers.
+        environ: for SHADOW_JOURNAL_KEY.
+
+    Raises:
+        JournalKeyError: the active key cannot be read, or is too short.
+    """
+    try:
+        return load_keys(folder.absolute().parent if segments(folder) else folder, environ)
+    except JournalKeyMissingError:
+        return None
 
 
 def list_keys(directory: Path, environ: Mapping[str, str]) -> list[StoredKey]:

@@ -1,11 +1,12 @@
 """Opens a recording, detects its format and yields its records."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import zstandard
 
+from proxy.journal.keys import available_keys
 from proxy.journal.redaction import JournalRedactor
 from proxy.journal.sealing import JournalKeys
 from proxy.recordings import journal
@@ -19,6 +20,20 @@ JOURNAL = "journal"
 """The format of folders: this program's own journal."""
 READABLE = (JOURNAL, *FORMATS)
 COMPRESSED_SUFFIXES = (".gz", ".zst")
+
+
+def keys_of_recording(source: str, environ: Mapping[str, str]) -> JournalKeys | None:
+    """Return the keys with which `read` opens a journal; None for another recording, or without a key.
+
+    Args:
+        source: as of `read`.
+        environ: for SHADOW_JOURNAL_KEY.
+
+    Raises:
+        JournalKeyError: the active key cannot be read, or is too short.
+    """
+    folder = Path(source)
+    return available_keys(folder, environ) if folder.is_dir() else None
 
 
 def read(

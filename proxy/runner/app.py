@@ -196,7 +196,9 @@ async def observe_noise(settings: Settings, environ: Mapping[str, str], noise: N
     async with AsyncExitStack() as stack:
         keys = journal_keys(settings.journal, environ)
         try:
-            reader = stack.enter_context(open_reader(settings.journal, options.name, keys=keys, skip_undecodable=True))
+            reader = stack.enter_context(
+                open_reader(settings.journal, options.name, keys=keys, environ=environ, skip_undecodable=True)
+            )
         except JournalBusyError as error:
             raise RunnerRunningError(RUNNER_IS_UP) from error
         effects = await stack.enter_async_context(_open_effects(settings, rules, metrics))

@@ -219,3 +219,16 @@ async def test_trial_on_a_journal_uses_its_stored_comparisons(
     assert "3 exchanges in the journal: 1 without a stored comparison" in printed
     assert "2 compared again from stored examples" in printed
     assert "would be hidden: 2" in printed
+
+
+async def test_trial_on_a_journal_names_what_it_cannot_open(stored: str, config: Path, capsys, tmp_path: Path) -> None:
+    directory = tmp_path / "journal"
+    writer = open_writer(JournalSettings(directory=str(directory)), {})
+    writer.start()
+    writer.append(exchange("a"))
+    writer.close()
+    (directory / "key").unlink()
+    (tmp_path / "hiding.yaml").write_text(HIDING)
+    words = ("test", str(tmp_path / "hiding.yaml"), "--against", str(directory))
+    assert await call(rules_command, *words, "--store-dsn", stored, "--config", str(config)) == 1
+    assert "sealed with journal key" in capsys.readouterr().err

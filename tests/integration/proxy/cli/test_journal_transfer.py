@@ -51,6 +51,16 @@ def test_export_and_import_round_trip(journal: Path, tmp_path: Path, sink: str) 
     assert result == [from_exchange(exchange(f"id-{n}", headers=SECRET, ended_ns=2_000 + n)) for n in range(5)]
 
 
+@pytest.mark.parametrize("folder", [".", "w0"])
+def test_journal_is_imported_with_its_own_keys(journal: Path, tmp_path: Path, folder: str) -> None:
+    again = tmp_path / "again"
+    words = ("--config", tmp_path / "none", "--directory", again, "import", journal / folder, "--mirror", "--strict")
+    assert run(*words) == 0
+    result = list(read(str(again), keys=load_keys(again, {})))
+    assert result == [from_exchange(exchange(f"id-{n}", headers=SECRET, ended_ns=2_000 + n)) for n in range(5)]
+    assert (again / "key").read_bytes() != (journal / "key").read_bytes()
+
+
 def test_export_contains_secrets_only_with_unseal(journal: Path, tmp_path: Path) -> None:
     assert b"very-secret-key" not in exported(journal, tmp_path, "gor").read_bytes()
     assert b"very-secret-key" in exported(journal, tmp_path, "har", "--unseal").read_bytes()
