@@ -176,8 +176,9 @@ def quantiles(bins: Iterable[QuantileBin], side: str) -> list[tuple[dt.datetime,
 
 def rate_floor(lows: Iterable[float]) -> float:
     """Return the bottom of an axis of rates that ends at 100 %: a round one below all values."""
-    lowest = max(0.0, min(lows, default=1.0) - RATE_MARGIN * (1 - min(lows, default=1.0)))
-    return next(floor for floor in RATE_FLOORS if floor <= lowest)
+    lowest = min(lows, default=1.0)
+    below = max(0.0, lowest - RATE_MARGIN * (1 - lowest))
+    return next(floor for floor in RATE_FLOORS if floor <= below)
 
 
 def rate_ticks(floor: float) -> tuple[Tick, ...]:

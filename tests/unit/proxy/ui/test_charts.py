@@ -35,9 +35,11 @@ def test_value_beyond_the_axis_stays_on_its_edge() -> None:
     assert piece == "16.67,0.0 50.00,100.0"
 
 
-@pytest.mark.parametrize(("lows", "floor"), [([], 0.999), ([0.9995], 0.999), ([0.72, 0.9], 0.6), ([0.1], 0.0)])
+@pytest.mark.parametrize(
+    ("lows", "floor"), [([], 0.999), ([0.9995], 0.999), ([0.72, 0.9], 0.6), ([0.61], 0.0), ([0.1], 0.0)]
+)
 def test_axis_of_rates_begins_below_all_values(lows: list[float], floor: float) -> None:
-    assert rate_floor(lows) == floor
+    assert rate_floor(lows) == rate_floor(iter(lows)) == floor
 
 
 def test_labels_of_rates_have_decimals_only_where_they_need_them() -> None:
