@@ -106,7 +106,8 @@ class Delivery:
 
     Attributes:
         position: LSN up to which everything committed has been delivered.
-        clock_us: the database's time (Unix microseconds) of the last commit that was read, those of fences included; 0 for none.
+        clock_us: the database's time (Unix microseconds) of the last commit that was read, those of fences included, or of the last
+            read by which it was told; 0 for none.
         duplicates: transactions that were dropped because they had been delivered before.
     """
 
@@ -130,9 +131,15 @@ class Delivery:
             if message.prefix == FENCE_PREFIX:
                 self._fences.complete_round(message.content, transaction.end_lsn)
 
-    def reach(self, lsn: int) -> None:
-        """Advance the position to `lsn`: everything committed up to it has been delivered, although no transaction ended there."""
+    def reach(self, lsn: int, *, clock_us: int = 0) -> None:
+        """Advance the position to `lsn`: everything committed up to it has been delivered, although no transaction ended there.
+
+        Args:
+            lsn: position up to which the log was read.
+            clock_us: the database's time of that read (Unix microseconds), 0 where it was not told.
+        """
         self.position = max(self.position, lsn)
+        self.clock_us = clock_us or self.clock_us
 
 
 def _has_message(transaction: Transaction) -> bool:

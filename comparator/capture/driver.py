@@ -50,7 +50,10 @@ class Capture(Protocol):
 
     @property
     def clock_us(self) -> int:
-        """The database's time (Unix microseconds) of the last commit that was read, fences included; 0 where it is not known."""
+        """The database's time (Unix microseconds) of the last commit that was read, or later; 0 where it is not known.
+
+        After a fence it is no earlier than the call: fences are commits, or the read of a fence tells the time.
+        """
         ...
 
     @property

@@ -74,7 +74,9 @@ MARK = """
 WITH gone AS (DELETE FROM {schema}.marker WHERE reader <> $1) INSERT INTO {schema}.marker (reader) VALUES ($1)
 """
 
-INSERT_LSN = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
+REACHED = """
+SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint AS lsn, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS clock_us
+"""
 
 TAKE = """
 DELETE FROM {schema}.log RETURNING seq, xid, pg_wal_lsn_diff(lsn, '0/0')::bigint AS lsn,
@@ -161,14 +163,16 @@ class TriggerCapture(ReconnectingCapture):
         """Take all rows of the log and deliver their transactions; return the position that this covers."""
         delivery = self._running_delivery()
         async with conn.transaction():
-            reached = await conn.fetchval(INSERT_LSN, timeout=self._call_s)
+            reached = await conn.fetchrow(REACHED, timeout=self._call_s)
             rows = await conn.fetch(self._sql(TAKE), timeout=self._call_s)
             for transaction in transactions(rows, after=self.position):
                 if transaction.xid not in self._uncertain:
                     delivery.take(transaction)
             self._uncertain = frozenset(row["xid"] for row in rows)
         self._uncertain = frozenset()
-        delivery.reach(reached)
+        if reached is not None:
+            # No fence is committed that would tell the time: the read does.
+            delivery.reach(reached["lsn"], clock_us=reached["clock_us"])
         return delivery.position
 
     def _sql(self, template: str) -> str:

@@ -25,7 +25,7 @@ import asyncpg
 
 from comparator.capture import trigger_tags
 from comparator.capture.capturability import not_capturable
-from comparator.capture.catalog import CATALOG_TIMEOUT_S, read_catalog, read_family
+from comparator.capture.catalog import CATALOG_TIMEOUT_S, literal, read_catalog, read_family
 from comparator.capture.errors import CaptureError, NotCapturableError
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.capture.table_changes import Preparation, TableChange, change_each
@@ -64,7 +64,8 @@ DECLARE
     own_name text := TG_TABLE_NAME;
     layout text[];
 BEGIN
-    IF (SELECT last_value FROM {schema}.lease) < extract(epoch FROM clock_timestamp()) THEN
+    -- The table of the proof is in this schema: a write of it does all the work, without a lease.
+    IF (SELECT last_value FROM {schema}.lease) < extract(epoch FROM clock_timestamp()) AND TG_TABLE_SCHEMA <> {own} THEN
         RETURN NULL;
     END IF;
     IF root <> TG_RELID THEN
@@ -113,7 +114,8 @@ DROP TRIGGER IF EXISTS {truncate} ON {table};
 
 def log_statements(schema: str) -> tuple[str, ...]:
     """Return the statements that create the log and its function."""
-    return (SCHEMA.replace("{schema}", quote(schema)), FUNCTION.replace("{schema}", quote(schema)))
+    function = FUNCTION.replace("{schema}", quote(schema)).replace("{own}", literal(schema))
+    return (SCHEMA.replace("{schema}", quote(schema)), function)
 
 
 def install_statements(catalog: Catalog, schema: str) -> tuple[str, ...]:

@@ -21,6 +21,19 @@ async def published(database: str) -> str:
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
+async def test_fence_tells_a_time_that_is_no_earlier_than_its_call(published: str, driver: Driver) -> None:
+    """Also where nothing has been committed since: what ended before the fence did not end by a clock that is ahead."""
+    conn = await asyncpg.connect(published)
+    async with captured_database.started_capture(published, captured_database.settings(driver)) as (capture, _):
+        await conn.execute("INSERT INTO account (id, address, score) VALUES (7, '0xa', 1.5)")
+        for _ in range(2):
+            called_us = await conn.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+            await capture.fence()
+            assert capture.clock_us >= called_us
+    await conn.close()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
 async def test_fence_covers_what_was_committed_before_it(published: str, driver: Driver) -> None:
     conn = await asyncpg.connect(published)
     async with captured_database.started_capture(published, captured_database.settings(driver)) as (capture, collector):
