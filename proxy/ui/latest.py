@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 KEPT_MAX: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
+# (without slots: a frozen class with slots cannot be called by its subscripted name, `LatestValue[int]()`, in Python 3.11)
+@dataclass(frozen=True)
 class LatestValue(Generic[T]):
     """A value, and how current it is.
 

@@ -30,7 +30,8 @@ PART_TIMEOUT_S: Final = 2.5
 NEWEST_WITHIN: Final = dt.timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
+# (without slots: a frozen class with slots cannot be called by its subscripted name, `PartAnswer[int]()`, in Python 3.11)
+@dataclass(frozen=True)
 class PartAnswer(Generic[T]):
     """The answer of one part, or why there is none.
 
