@@ -29,6 +29,8 @@ REFRESH_WAIT_S: Final = 20.0
 REFRESH_FIELD: Final = "HX-Request"
 """Field of the requests that the script sends."""
 DRAWER: Final = "drawer"
+# (annotated: `LatestValue[object]()` fails, because the class is frozen and has slots)
+NOTHING_READ: Final[LatestValue[object]] = LatestValue()
 
 
 @dataclass(slots=True)
@@ -89,7 +91,7 @@ async def show(
     parts = await ui.parts.look(wait_s, fresh=changed)
     impact = await ui.impact.look(0.0 if parts.value is None else FIRST_WAIT_S / 2)
     query = dict(request.query) if not url else {}
-    reading = await _read(request, screen, query, wait_s, fresh=changed) if parts.value else LatestValue[object]()
+    reading = await _read(request, screen, query, wait_s, fresh=changed) if parts.value else NOTHING_READ
     session, settings = request[SESSION], ui.reader.settings
     frame = frame_of(parts.value, impact.value, now) if parts.value else None
     context: dict[str, Any] = {
@@ -143,7 +145,7 @@ async def show_json(request: web.Request, screen: Screen) -> web.Response:
     ui.reader.read_with(request[SESSION].token)
     parts = await ui.parts.look(REFRESH_WAIT_S)
     query = dict(request.query)
-    reading = await _read(request, screen, query, REFRESH_WAIT_S) if parts.value else LatestValue[object]()
+    reading = await _read(request, screen, query, REFRESH_WAIT_S) if parts.value else NOTHING_READ
     document = {"screen": screen.title, "at": reading.at, "error": reading.error, "page": reading.value}
     body = msgspec.json.format(msgspec.json.encode(document), indent=2)
     return web.Response(body=body, content_type="application/json", status=503 if reading.value is None else 200)

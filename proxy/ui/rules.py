@@ -63,9 +63,7 @@ async def read(request: ScreenRequest) -> RulesDocument:
     wanted = request.query.get("filter", "").strip()
     shown = [line for line in lines if wanted.lower() in f"{line.place} {line.applies_to} {line.action}".lower()]
     shown.sort(key=lambda line: (-(line.hits or 0), line.declaration))
-    hits = (
-        PartAnswer(sum((known.value or {}).values())) if known.value is not None else PartAnswer[int](error=known.error)
-    )
+    hits = PartAnswer(None if known.value is None else sum(known.value.values()), known.error)
     return RulesDocument(tuple(shown), len(lines), hits, wanted, since)
 
 

@@ -1,5 +1,6 @@
 """The UI's port: which requests it takes, signing in, roles, and pages while every other part is down."""
 
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from proxy.config.listen import AdminSettings
 from proxy.config.rollout import AccessSettings, RolloutSettings
 from proxy.config.settings import Settings
 from proxy.config.ui import UiSettings
+from proxy.ui import pages
 from proxy.ui.app import SCREENS, running
 from proxy.ui.guard import SECURITY_FIELDS
 from proxy.ui.screens import Screen
@@ -24,10 +26,12 @@ NOTHING_LISTENS = 9
 """A port on which nothing listens."""
 
 
-def settings(*, token: str = "", hosts: tuple[str, ...] = (), jwt_secret: str = "") -> Settings:
+def settings(
+    *, token: str = "", hosts: tuple[str, ...] = (), jwt_secret: str = "", admin_port: int = NOTHING_LISTENS
+) -> Settings:
     """Return settings of an installation whose parts are all down."""
     return Settings(
-        admin=AdminSettings(port=NOTHING_LISTENS, token=token),
+        admin=AdminSettings(port=admin_port, token=token),
         rollout=RolloutSettings(access=AccessSettings(jwt_secret=jwt_secret)),
         ui=UiSettings(port=0, hosts=hosts),
     )
@@ -78,6 +82,19 @@ async def test_screen_says_what_is_down(open_ui: aiohttp.ClientSession, screen: 
         assert "The runner does not answer." in text
         assert "The store does not answer." in text
         assert 'href="' + path + "?drawer=rollback" in text
+
+
+async def test_first_page_does_not_wait_for_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "FIRST_WAIT_S", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        given = settings(admin_port=silent.getsockname()[1])
+        for path in (screen.path.replace("{", "a").replace("}", "") for screen in SCREENS):
+            # (a UI of its own, that has read nothing yet)
+            async with client_of(given) as client, client.get(f"{path}?drawer=rollback") as response:
+                assert response.status == 200, path
+                text = await response.text()
+            assert "reading …" in text
+            assert "Roll back to legacy" in text
 
 
 @pytest.mark.parametrize("path", ["/", "/static/ui.css", "/nowhere", "/overview.json"])
