@@ -84,6 +84,15 @@ async def test_screen_says_what_is_down(open_ui: aiohttp.ClientSession, screen: 
         assert 'href="' + path + "?drawer=rollback" in text
 
 
+@pytest.mark.parametrize("path", ["/overview.json", "/rules.json", "/configuration.json"])
+async def test_screen_shows_what_needs_no_part_that_is_down(open_ui: aiohttp.ClientSession, path: str) -> None:
+    async with open_ui.get(path) as response:
+        document = await response.json()
+        assert (response.status, document["error"]) == (200, "")
+    async with open_ui.get(path.removesuffix(".json").replace("/overview", "/")) as response:
+        assert "cannot be read" not in await response.text()
+
+
 async def test_first_page_does_not_wait_for_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "FIRST_WAIT_S", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
