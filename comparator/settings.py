@@ -154,8 +154,8 @@ class Condition(Struct, frozen=True, kw_only=True):
 class KnownDifference(Struct, frozen=True, kw_only=True):
     """An expected difference: where the sides differ, for what reason, and under which conditions.
 
-    It explains a difference at one of its places, in an exchange of which its conditions hold. The difference is then counted as `known`
-    and is no mismatch; one beside it that nothing explains still is.
+    It applies to a difference at one of its places, in an exchange that meets its conditions. That difference is counted as `known` instead
+    of as a mismatch. Any other difference in the same exchange is still a mismatch.
 
     Attributes:
         name: unique name.

@@ -52,7 +52,8 @@ class Capture(Protocol):
     def clock_us(self) -> int:
         """The database's time (Unix microseconds) of the last commit that was read, or later; 0 where it is not known.
 
-        After a fence it is no earlier than the call: fences are commits, or the read of a fence tells the time.
+        After `fence` returns, it is at least the time at which `fence` was called: the stream and sql drivers commit a fence, and the
+        triggers driver reads the database's clock with it.
         """
         ...
 

@@ -36,7 +36,9 @@ class Grammar:
 
 
 def equal_by(name: str, served: Values, mirrored: Values) -> str | None:
-    """Return the name of the grammar by which two values of a header are equal; None when they are not, or there is no grammar.
+    """Compare two values of a header by its grammar; return the grammar's name when they are equal.
+
+    None means that they are not equal, or that the header has no known grammar.
 
     Args:
         name: lower-case name of the header.
@@ -193,7 +195,7 @@ def _instant(text: str) -> dt.datetime:
     """Return the instant of a date in one of the three formats of RFC 9110 section 5.6.7.
 
     Raises:
-        ValueError: it has none of these formats, or is no date.
+        ValueError: the text has none of these formats, or names a day or time that does not exist.
     """
     match = next((match for date in _DATES if (match := date.fullmatch(text.strip().lower()))), None)
     if match is None or match["m"] not in _MONTHS:

@@ -96,7 +96,7 @@ def _is_expected(text: str, expected: re.Pattern[str] | str, names: Names) -> bo
 
 
 def _leads_to(pattern: Pattern, path: Sequence[Step], names: Names) -> bool:
-    """Return whether a pattern matches a place; predicates never do, as there is no document."""
+    """Return whether a pattern matches a place. A pattern with a predicate does not: a place has no document to test it on."""
     if not pattern:
         return not path
     first, rest = pattern[0], pattern[1:]

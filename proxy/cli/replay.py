@@ -339,7 +339,7 @@ def _surveyed(recording: Recording, credentials: ReplayCredentials, args: argpar
     if args.strict and not (counts.complete and not missing.requests):
         raise IncompleteError(f"nothing was sent, because of --strict: {counts}; {missing}")
     if not counts.requests and not (counts.cut and args.play_cut):
-        raise RecordingError(f"{args.source}: there is no request to send: {counts}")
+        raise RecordingError(f"{args.source}: no request to send: {counts}")
     if not span.count:
         raise OptionError(f"{args.source}: no record is selected; check --from, --until and --filter")
     return span

@@ -9,17 +9,12 @@ no proxy answers                                     Not known
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from proxy.rollout.rollback_impact import RollbackImpact
+from proxy.ui.outcome_words import RUNBOOK_DOWN, RUNBOOK_DRIFT, RUNBOOK_SCHEMA, RUNBOOK_SKIPPED
 from proxy.ui.parts import Parts, ProxyPart
 from proxy.ui.words import number, plain_percent, plural
-
-RUNBOOK_DOWN: Final = "What works while something is down"
-RUNBOOK_SKIPPED: Final = "Exchanges are skipped: why, and what to do"
-RUNBOOK_UNEQUAL: Final = "Rows that do not become equal"
-RUNBOOK_MIGRATION: Final = "A migration of the database"
-RUNBOOK_ROLLED_BACK: Final = "Why did it roll back by itself?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +186,7 @@ def _runner_banners(runner: Mapping[str, Any], now: dt.datetime) -> list[Banner]
     shadow = cast("Mapping[str, Any]", runner.get("shadow") or {})
     works = "Clients are served; gates wait; rollback works."
     if shadow.get("needs_clone"):
-        banners.append(Banner("bad", "The shadow needs a new clone.", works, RUNBOOK_UNEQUAL))
+        banners.append(Banner("bad", "The shadow needs a new clone.", works, RUNBOOK_DRIFT))
     elif shadow.get("resyncing"):
         banners.append(Banner("few", "The shadow is resyncing.", works, RUNBOOK_SKIPPED))
     elif shadow.get("resync_due"):
@@ -202,5 +197,5 @@ def _runner_banners(runner: Mapping[str, Any], now: dt.datetime) -> list[Banner]
         detail = (
             f"{'; '.join(table['reasons'])}. Its rows are not compared for {number((now - since).total_seconds())} s."
         )
-        banners.append(Banner("few", f"The table {table['table']} differs.", detail, RUNBOOK_MIGRATION))
+        banners.append(Banner("few", f"The table {table['table']} differs.", detail, RUNBOOK_SCHEMA))
     return banners

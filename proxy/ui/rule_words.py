@@ -1,4 +1,6 @@
-"""Say in a few words what a rule allows, by its configuration path. Pure.
+"""List the rules of a configuration, each with what it allows in a few words, by its configuration path. Pure.
+
+A comparison names the rules that applied by these paths, so that their words can be shown beside each difference.
 
 compare.rules[3]                                       within 60 s (scoring)
 compare.tables.score.volatile.updated_at               within 60 s
@@ -12,7 +14,7 @@ from decimal import Decimal
 from typing import Final
 
 from comparator.rules.actions import moment_of, number_of
-from comparator.settings import CompareSettings, RuleSettings
+from comparator.settings import CompareSettings, KnownPlace, RuleSettings
 from comparator.tables import JsonColumn, Table, Volatile
 
 
@@ -22,17 +24,21 @@ class RuleWords:
 
     Attributes:
         allows: in a few words.
+        applies_to: the route, the table or `all routes`.
         owner: person or team in charge, "" for none.
         reason: its justification, "" for none.
-        path: its path or column, as it is written in config.yaml.
+        path: its path, header or column, as it is written in config.yaml; of a known difference, its places.
         expires: last day on which it allows anything, None for no end.
+        is_known: it declares a known difference.
     """
 
     allows: str
+    applies_to: str = ""
     owner: str = ""
     reason: str = ""
     path: str = ""
     expires: dt.date | None = None
+    is_known: bool = False
 
     @property
     def line(self) -> str:
@@ -43,22 +49,46 @@ class RuleWords:
 def rules_in_words(compare: CompareSettings) -> Mapping[str, RuleWords]:
     """Return the words of every rule of a configuration, by its configuration path."""
     rules: dict[str, RuleWords] = {}
-    rules.update(_body_rules(compare.rules, "compare.rules"))
+    rules.update(_body_rules(compare.rules, "compare.rules", "all routes"))
     for name, route in compare.routes.items():
-        rules.update(_body_rules(route.rules, f"compare.routes.{name}.rules"))
+        rules.update(_body_rules(route.rules, f"compare.routes.{name}.rules", f"route {name}"))
+        rules.update(
+            _ignored(route.headers.ignore, f"compare.routes.{name}.headers.ignore", f"route {name}", "header ")
+        )
+    rules.update(_ignored(compare.headers.ignore, "compare.headers.ignore", "all routes", "header "))
     for name, table in compare.tables.items():
-        rules.update(_table_rules(table, f"compare.tables.{name}"))
-    for number, known in enumerate(compare.known_differences):
-        words = f"known difference: {known.reason}"
-        rules[f"compare.known_differences[{number}]"] = RuleWords(
-            words, known.owner, known.reason, known.name, known.expires
+        rules.update(_table_rules(table, f"compare.tables.{name}", f"table {name}"))
+    for known in compare.known_differences:
+        rules[f"compare.known_differences[{known.name}]"] = RuleWords(
+            f"known difference: {known.name}",
+            f"routes {', '.join(known.routes)}" if known.routes else "all routes",
+            known.owner,
+            known.reason + (f" [{known.ticket}]" if known.ticket else ""),
+            "; ".join(place_text(place) for place in known.where),
+            known.expires,
+            is_known=True,
         )
     return rules
 
 
-def _body_rules(rules: Sequence[RuleSettings], where: str) -> Iterator[tuple[str, RuleWords]]:
+def place_text(place: KnownPlace) -> str:
+    """Return a place of a declared difference: `registry_event.data.provider (extra_row)`."""
+    parts = (place.table, place.column, place.path, f"header {place.header}" if place.header else "")
+    text = ".".join(part for part in parts if part) or "status"
+    return f"{text} ({place.kind})" if place.kind else text
+
+
+def _body_rules(rules: Sequence[RuleSettings], where: str, applies_to: str) -> Iterator[tuple[str, RuleWords]]:
     for number, rule in enumerate(rules):
-        yield f"{where}[{number}]", RuleWords(_allowed(rule), rule.owner, rule.reason, rule.path, rule.expires)
+        yield (
+            f"{where}[{number}]",
+            RuleWords(_allowed(rule), applies_to, rule.owner, rule.reason, rule.path, rule.expires),
+        )
+
+
+def _ignored(names: Sequence[str], where: str, applies_to: str, kind: str) -> Iterator[tuple[str, RuleWords]]:
+    for number, name in enumerate(names):
+        yield f"{where}[{number}]", RuleWords("ignored", applies_to, path=f"{kind}{name}")
 
 
 def _allowed(rule: RuleSettings) -> str:
@@ -83,11 +113,12 @@ def _within(milliseconds: int) -> str:
     return f"within {milliseconds / 1000:g} s" if milliseconds >= 1000 else f"within {milliseconds} ms"
 
 
-def _table_rules(table: Table, where: str) -> Iterator[tuple[str, RuleWords]]:
+def _table_rules(table: Table, where: str, applies_to: str) -> Iterator[tuple[str, RuleWords]]:
+    yield from _ignored(table.ignore_columns, f"{where}.ignore_columns", applies_to, "")
     for column, volatile in table.volatile.items():
-        yield f"{where}.volatile.{column}", RuleWords(_tolerated(volatile), path=column)
+        yield f"{where}.volatile.{column}", RuleWords(_tolerated(volatile), applies_to, path=column)
     for column, json in table.json.items():
-        yield from _column_rules(json, column, f"{where}.json.{column}")
+        yield from _column_rules(json, column, f"{where}.json.{column}", applies_to)
 
 
 def _tolerated(volatile: Volatile) -> str:
@@ -96,15 +127,15 @@ def _tolerated(volatile: Volatile) -> str:
     return "equal outside of generated parts" if volatile.generated else "ignored"
 
 
-def _column_rules(json: JsonColumn, column: str, where: str) -> Iterator[tuple[str, RuleWords]]:
-    for number, path in enumerate(json.ignore):
-        yield f"{where}.ignore[{number}]", RuleWords("ignored", path=f"{column}.{path}")
+def _column_rules(json: JsonColumn, column: str, where: str, applies_to: str) -> Iterator[tuple[str, RuleWords]]:
+    yield from _ignored(json.ignore, f"{where}.ignore", applies_to, f"{column}.")
     for number, path in enumerate(json.unordered):
-        yield f"{where}.unordered[{number}]", RuleWords("in any order", path=f"{column}.{path}")
+        yield f"{where}.unordered[{number}]", RuleWords("in any order", applies_to, path=f"{column}.{path}")
     for path, milliseconds in json.within_ms.items():
-        yield f"{where}.within_ms.{path}", RuleWords(_within(milliseconds), path=f"{column}.{path}")
+        yield f"{where}.within_ms.{path}", RuleWords(_within(milliseconds), applies_to, path=f"{column}.{path}")
     for path in json.generated:
-        yield f"{where}.generated.{path}", RuleWords("equal outside of generated parts", path=f"{column}.{path}")
+        words = RuleWords("equal outside of generated parts", applies_to, path=f"{column}.{path}")
+        yield f"{where}.generated.{path}", words
 
 
 def words_of(rules: Mapping[str, RuleWords], identity: str) -> RuleWords:

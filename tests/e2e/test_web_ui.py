@@ -16,8 +16,9 @@ from proxy.demo.traffic import TrafficGenerator
 from proxy.rollout.admin_client import AdminClient
 from proxy.ui.app import SCREENS, running
 from tests.e2e.systems import installation
-from tests.support import waiting
 from tests.support.browser import chromium, tab
+from tests.support.mirroring import ended_count, is_idle
+from tests.support.scraping import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -64,20 +65,10 @@ async def world(postgres_dsn: str) -> AsyncIterator[World]:
         changed = await asyncio.to_thread(AdminClient.of(settings, {}).change, "/promote", forced)
         assert changed.ok, changed.error
         await traffic.at_rate(REQUESTS_PER_S, seconds=SECONDS)
-        await all_ended(system)
+        sent = round(REQUESTS_PER_S * SECONDS)
+        await until(system.addresses.runner, lambda samples: ended_count(samples) >= sent and is_idle(samples))
         async with running(settings) as url, chromium() as browser:
             yield World(system, url, browser)
-
-
-async def all_ended(system: Installation) -> None:
-    """Wait until the runner has saved the outcome of every exchange."""
-    async with asyncio.timeout(waiting.WAIT_S * 2), aiohttp.ClientSession() as session:
-        while True:
-            async with session.get(f"{system.runner_url}/status") as response:
-                status = await response.json()
-            if status["ended"] >= round(REQUESTS_PER_S * SECONDS) and not status["unsaved"]:
-                return
-            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -1,4 +1,4 @@
-"""What holds traffic is written for its owner only, whatever the umask is."""
+"""Files that hold traffic are written for their owner only, whatever the umask is."""
 
 import ast
 import os

@@ -55,7 +55,7 @@ def settings(store_dsn: str, *, jwt_secret: str = "") -> Settings:
 
 @dataclass(frozen=True)
 class Pair:
-    """What both sides answered and committed."""
+    """The responses and committed rows of both sides."""
 
     candidate: object
     legacy: object

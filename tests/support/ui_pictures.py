@@ -62,6 +62,7 @@ async def take(args: argparse.Namespace) -> None:
                 await promote(system, f"{percent} %, the owners of stamps are watching")
             async with asyncio.TaskGroup() as tasks:
                 sending = tasks.create_task(traffic(system, args.rate, args.seconds * 10))
+                # (the pictures show the traffic of this long)
                 await asyncio.sleep(args.seconds)
                 await photograph(system, args.to)
                 sending.cancel()

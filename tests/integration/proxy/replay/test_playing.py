@@ -382,8 +382,8 @@ def wrong_source(folder: Path, name: str) -> Path:
         ("pipe", 2, "pipe is not a regular file; a pipe is read from the standard input, as -"),
         ("empty.gor", 2, "empty.gor: the file is empty"),
         ("hello.txt", 2, "hello.txt: cannot detect the format; name it with --format, one of gor, envoy, har"),
-        ("none.har", 2, "none.har: there is no request to send: read 0: 0 requests"),
-        ("bad.ndjson", 2, "bad.ndjson: there is no request to send: read 1: 0 requests, 1 malformed"),
+        ("none.har", 2, "none.har: no request to send: read 0: 0 requests"),
+        ("bad.ndjson", 2, "bad.ndjson: no request to send: read 1: 0 requests, 1 malformed"),
     ],
 )
 def test_source_that_cannot_be_played_is_one_line(

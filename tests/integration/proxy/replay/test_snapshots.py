@@ -94,6 +94,7 @@ async def test_connections_that_come_again_at_once_are_closed_until_the_copy_is_
                 conn = await asyncpg.connect(database, timeout=20)
                 connected.set()
                 while not created.is_set():
+                    # (a query that is running when its connection is closed, as an instance's are)
                     await conn.execute("SELECT pg_sleep(0.01)")
                 await conn.close()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):

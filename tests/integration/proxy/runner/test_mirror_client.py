@@ -208,6 +208,7 @@ async def test_connection_idle_longer_than_the_limit_is_not_used_again() -> None
                 {Side.LEGACY: instance}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT
             ) as sender:
                 await sender.send(exchange, Side.LEGACY)
-                await asyncio.sleep(0.2)  # longer than the second limit of idle time
+                # The connection is idle for longer than the second limit of `idle_s`, which is what is tested.
+                await asyncio.sleep(0.2)
                 await sender.send(exchange, Side.LEGACY)
             assert connections == expected

@@ -98,6 +98,7 @@ async def test_fence_is_waited_for_while_the_log_is_read() -> None:
         token = fences.begin_round()
         for _ in range(4):
             fences.progress += 1
+            # (half the time of a fence without progress: the four together are longer than it)
             await asyncio.sleep(0.05)
         fences.complete_round(token, 10)
 
