@@ -75,7 +75,8 @@ def jwt_of(role: str) -> str:
 )
 async def test_screen_says_what_is_down(open_ui: aiohttp.ClientSession, screen: Screen) -> None:
     path = screen.path
-    async with open_ui.get(path) as response:
+    # (a refresh, which waits for what the parts answer)
+    async with open_ui.get(path, headers={"HX-Request": "true"}) as response:
         text = await response.text()
         assert response.status == 200
         assert "proxy-1 does not answer." in text
