@@ -23,6 +23,7 @@ STAMPS = 22
 
 def make(number: int, chance: random.Random) -> Exchange:
     """Return one exchange."""
+    """Return one exchange."""
     stamps = {
         f"Provider{index}": {
             "score": f"{chance.random():.5f}",

@@ -340,7 +340,8 @@ class FastGates:
             return
         needed = np.array([self._needed(window.length_s, is_route=is_route) for is_route in (False, True)])
         wealth = wealth_of_increase(limit, *_lone(window.counts[:, runs, routes] - window.before[:, runs, routes]))
-        bad[runs] |= wealth >= needed[(routes < ROUTES).astype(int)]
+        # A run stands here once for each of its routes: one of them is enough.
+        np.logical_or.at(bad, runs, wealth >= needed[(routes < ROUTES).astype(int)])
 
     def latency_is_good(self, evidence: FastEvidence) -> Flags:
         """Return the runs in which both gates on latency are open."""
