@@ -21,10 +21,11 @@ import msgspec
 from deepdiff import DeepDiff
 from deepdiff.operator import BaseOperator
 
+from comparator.exchanges.comparison import Verdict
 from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Response, Role, Side
 from comparator.findings.clustering import Clusterer
 from comparator.settings import CompareSettings, RuleSettings
-from comparator.verdict import Comparator, Verdict
+from comparator.verdict import Comparator
 from tests.support.comparison_faults import as_inserts, legacy_settings, score_response, score_rows
 from tests.support.schemas import LEGACY_SCHEMAS
 

@@ -9,8 +9,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from comparator.exchanges.comparison import Comparison
 from comparator.findings.clustering import FindingState, Occurrence
-from comparator.verdict import Comparison
 
 OTHER_ROUTE: Final = "other"
 """Label of every route that is not configured."""

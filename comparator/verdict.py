@@ -4,150 +4,24 @@ A verdict is about one pair of observations. The caller may mirror the request o
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final
 
 from comparator.effects.compare import EffectsResult, SideEffects, compare_effects
 from comparator.effects.natural_keys import KeyLookup, no_lookup
 from comparator.effects.row_diff import compile_tables
 from comparator.effects.rows_by_key import RowsByKey, rows_by_key
+from comparator.exchanges.comparison import Comparison, ExplainedDifference, Verdict, VerdictCause
 from comparator.exchanges.difference import Difference, Kind, RuleHit
 from comparator.exchanges.json_values import TruncatedBody
-from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Request, Role, Side
+from comparator.exchanges.model import Effects, EffectsOutcome, Failed, Observation, Request, Side
 from comparator.responses.compare import EQUAL, ResponseResult, compare_responses, surely_equal
 from comparator.responses.exchange_evidence import evidence_of
 from comparator.rules.actions import ComparisonTime
 from comparator.rules.compile import RouteRules, compile_routes
 from comparator.rules.known_differences import CompiledKnown, KnownInExchange, compile_known
 from comparator.settings import CompareSettings
-
-
-class Verdict(StrEnum):
-    """The result of a comparison.
-
-    Attributes:
-        MATCH: nothing differs beyond what rules allow.
-        KNOWN: only known differences, declared in `compare.known_differences`.
-        MISMATCH: an unexplained difference.
-        TRANSIENT: a mismatch that did not reproduce when the request was mirrored once more.
-        FAILED: there is nothing to compare.
-    """
-
-    MATCH = "match"
-    KNOWN = "known"
-    MISMATCH = "mismatch"
-    TRANSIENT = "transient"
-    FAILED = "failed"
-
-
-class VerdictCause(StrEnum):
-    """The cause of a mismatch or a failure: a closed set, suitable as a metric's label."""
-
-    RESPONSE = "response"
-    EFFECTS = "effects"
-    RESPONSE_AND_EFFECTS = "response_and_effects"
-    TRUNCATED = "truncated"
-    SERVED_REFUSED = "served_refused"
-    SERVED_TIMEOUT = "served_timeout"
-    SERVED_RESET = "served_reset"
-    SERVED_PROTOCOL = "served_protocol"
-    SERVED_OVERLOAD = "served_overload"
-    SERVED_EJECTED = "served_ejected"
-    MIRRORED_REFUSED = "mirrored_refused"
-    MIRRORED_TIMEOUT = "mirrored_timeout"
-    MIRRORED_RESET = "mirrored_reset"
-    MIRRORED_PROTOCOL = "mirrored_protocol"
-    MIRRORED_OVERLOAD = "mirrored_overload"
-    MIRRORED_EJECTED = "mirrored_ejected"
-
-
-NO_CAUSE: Final = "none"
-"""Text of a verdict without a cause in the store and in labels of metrics."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExplainedDifference:
-    """A known difference; `declaration` is the configuration path of its declaration."""
-
-    difference: Difference
-    declaration: str
-    reason: str
-    ticket: str
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The result of comparing one pair of observations.
-
-    Attributes:
-        verdict: the verdict.
-        cause: cause of a mismatch or failure; None for the other verdicts.
-        served_by: the side that served, whose values are the `served` ones.
-        differences: unexplained differences.
-        known: differences that a declaration explains.
-        rule_hits: places where a rule allowed a difference, or has expired and no longer does.
-        effects_compared: the effects of both sides were attributed, and compared.
-        effects_outcomes: confidence of the served and the mirrored side's effects if they were not compared; None if they were, and
-            for a failure.
-        rows: numbers of rows with a net change: served, mirrored.
-        undescribed: changed tables without a description in `compare.tables`.
-        low_confidence: every difference is in a table that is marked `low_confidence`.
-        differing_tables: the other tables with differing rows, in alphabetical order.
-        confirmed: the mismatch reproduced; None before a second run.
-        left_out: tables that were not compared, because rows of them may be this request's or another's.
-    """
-
-    verdict: Verdict
-    cause: VerdictCause | None
-    served_by: Side
-    differences: tuple[Difference, ...] = ()
-    known: tuple[ExplainedDifference, ...] = ()
-    rule_hits: tuple[RuleHit, ...] = ()
-    effects_compared: bool = False
-    effects_outcomes: tuple[EffectsOutcome, EffectsOutcome] | None = None
-    rows: tuple[int, int] = (0, 0)
-    undescribed: tuple[str, ...] = ()
-    low_confidence: bool = False
-    differing_tables: tuple[str, ...] = ()
-    confirmed: bool | None = None
-    left_out: tuple[str, ...] = ()
-
-    @property
-    def cause_label(self) -> str:
-        """The cause as text for the store and for labels of metrics: NO_CAUSE for none."""
-        return NO_CAUSE if self.cause is None else self.cause.value
-
-    @property
-    def response_only(self) -> bool:
-        """The verdict rests on the responses alone; `effects_note` has the reason."""
-        return self.verdict is not Verdict.FAILED and not self.effects_compared
-
-    @property
-    def effects_note(self) -> str:
-        """The reason for which effects were not compared, e.g. `legacy (mirrored): lost`; "" if they were, and for a failure.
-
-        The candidate comes first, whichever side served.
-        """
-        outcomes = self.effects_outcomes or ()
-        sides = ((self.served_by, Role.SERVED), (self.served_by.other, Role.MIRRORED))
-        notes = [
-            f"{side} ({role}): {outcome}"
-            for (side, role), outcome in sorted(zip(sides, outcomes, strict=False))
-            if outcome is not EffectsOutcome.ATTRIBUTED
-        ]
-        return "; ".join(notes)
-
-    @property
-    def is_complete(self) -> bool:
-        """True if rows were compared, and those of no table were left out: only then is a match one of rows too."""
-        return self.effects_compared and not self.left_out
-
-    @property
-    def expired(self) -> tuple[RuleHit, ...]:
-        """The expired rules that would have allowed a difference."""
-        return tuple(hit for hit in self.rule_hits if hit.expired)
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,11 +259,3 @@ def _could_see(comparison: Comparison, difference: Difference) -> bool:
 
 def _identity(difference: Difference) -> tuple[str, str, str]:
     return difference.kind, difference.place, str(difference.natural_key)
-
-
-def places_by_rule(comparison: Comparison) -> Mapping[str, tuple[str, ...]]:
-    """Return the places that each rule matched, by the rule's configuration path."""
-    places: dict[str, list[str]] = {}
-    for hit in comparison.rule_hits:
-        places.setdefault(hit.rule, []).append(hit.place + (" (expired)" if hit.expired else ""))
-    return {rule: tuple(matched) for rule, matched in places.items()}

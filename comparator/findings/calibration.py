@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Context, Decimal
 from typing import Final, NamedTuple
 
+from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.json_values import shortened, value_text
 from comparator.exchanges.model import EffectsOutcome
 from comparator.findings.clustering import Clusterer
 from comparator.rules.actions import PER_SECOND, EpochUnit, GeneratedText, moment_of, number_of
-from comparator.verdict import Comparison, Verdict
 
 
 class RouteMethod(NamedTuple):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
+from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.json_place import Step, path_text
 from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, TruncatedBody, shortened, value_text
@@ -24,7 +25,6 @@ from comparator.rules.actions import moment_of, number_of
 from comparator.rules.json_paths import Automaton, parse_pattern
 from comparator.settings import DYNAMIC_PLACES
 from comparator.tables import Table
-from comparator.verdict import Comparison, Verdict
 
 PLACES_MAX: Final = 10_000
 """Places for which member names are counted; names at further places are always structure."""

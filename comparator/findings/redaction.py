@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any, Final, cast
 from urllib.parse import unquote_plus
 
+from comparator.exchanges.comparison import Comparison
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, value_text
 from comparator.exchanges.model import HeaderList, Request, Response
@@ -26,7 +27,6 @@ from comparator.findings.clustering import Occurrence
 from comparator.responses.bodies import UnreadableBody, decode, media_type
 from comparator.responses.exact_json import InvalidJsonError, parse
 from comparator.rules.json_paths import Automaton, Node, parse_pattern
-from comparator.verdict import Comparison
 
 DIGEST_HEX: Final = 16
 

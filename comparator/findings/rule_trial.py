@@ -4,9 +4,10 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from comparator.exchanges.comparison import Comparison
 from comparator.exchanges.difference import BY_GRAMMAR, Difference
 from comparator.findings.cases import OpenedCase
-from comparator.verdict import Comparator, Comparison
+from comparator.verdict import Comparator
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import msgspec
 import zstandard
 
 from comparator.errors import CaseError
+from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.exchanges.difference import Difference
 from comparator.exchanges.json_values import shortened, value_text
 from comparator.exchanges.model import Exchange, Failed, Observation, Side
@@ -15,7 +16,6 @@ from comparator.exchanges.release import NO_RELEASE, ReleasePair
 from comparator.findings.cases import Case
 from comparator.findings.clustering import Occurrence
 from comparator.store.timeline import Timeline
-from comparator.verdict import Comparison, Verdict
 
 DIFFERENCES_MAX: Final = 200
 """Differences that are stored of one comparison; the number of all differences is stored too."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from comparator.errors import UnknownFindingError
+from comparator.exchanges.comparison import Verdict
 from comparator.findings.cases import Case, load
 from comparator.findings.clustering import FindingState
 from comparator.postgres import Connection
@@ -24,7 +25,6 @@ from comparator.store.rows import (
     VerdictTotal,
 )
 from comparator.store.timeline import unpacked_timeline
-from comparator.verdict import Verdict
 
 SELECT_TOTALS = """
 SELECT route, served_by, verdict, cause, sum(count)::bigint AS count

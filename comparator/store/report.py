@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from comparator.exchanges.comparison import Comparison, places_by_rule
 from comparator.exchanges.difference import MIRRORED_KINDS, Kind
 from comparator.exchanges.json_values import shortened
 from comparator.exchanges.model import Role, Side
@@ -13,7 +14,6 @@ from comparator.stats.confidence import Interval, VerdictCounts, rate_interval
 from comparator.store.comparison_detail import DifferenceText, difference_text
 from comparator.store.deepdiff_rendering import render
 from comparator.store.rows import CauseList, CauseRow, Finding, KnownTotal, RouteLatency
-from comparator.verdict import Comparison, places_by_rule
 
 LINE_CHARS = 160
 """Longest text of a value or example in one line, in characters."""

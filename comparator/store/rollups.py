@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from comparator.exchanges.comparison import Verdict, VerdictCause
 from comparator.exchanges.model import Failed
 from comparator.postgres import Connection
 from comparator.stats import quantile_sketch
 from comparator.stats.distinct_sketch import sketch_of
 from comparator.stats.quantile_sketch import QuantileSketch
 from comparator.store.comparison_detail import ComparedExchange, served_at, status_of
-from comparator.verdict import Verdict, VerdictCause
 
 SLOT: Final = dt.timedelta(minutes=10)
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
+from comparator.exchanges.comparison import Verdict, VerdictCause
 from comparator.exchanges.model import Failed, Role, Side
 from comparator.postgres import Connection
 from comparator.stats.duration_buckets import bucket_of
 from comparator.store.comparison_detail import ComparedExchange, served_at
-from comparator.verdict import Verdict, VerdictCause
 
 
 class HitKind(StrEnum):

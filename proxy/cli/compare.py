@@ -5,11 +5,12 @@ import datetime as dt
 from pathlib import Path
 
 from comparator.errors import CaseError
+from comparator.exchanges.comparison import Verdict
 from comparator.findings.cases import OpenedCase, load, open_case
 from comparator.findings.rule_trial import compare_case
 from comparator.store.comparison_detail import ComparisonDetail, detail_of
 from comparator.store.report import explain, render_comparison
-from comparator.verdict import Comparator, Verdict
+from comparator.verdict import Comparator
 from proxy.cli.exit_codes import Exit
 from proxy.cli.options import add_common_options, print_result, read_configuration
 

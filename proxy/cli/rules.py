@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from comparator.errors import CaseError
+from comparator.exchanges.comparison import places_by_rule
 from comparator.findings.cases import OpenedCase, open_case
 from comparator.findings.rule_trial import RuleTrial, compare_case, render_trial, try_rules
 from comparator.postgres import Connection
 from comparator.store import queries
 from comparator.store.report import render_rule_hits
 from comparator.store.stored_rule_trial import StoredRow, StoredTrial, render_stored_trial, try_on_stored
-from comparator.verdict import Comparator, places_by_rule
+from comparator.verdict import Comparator
 from proxy.cli.compare import read_case
 from proxy.cli.exit_codes import Exit
 from proxy.cli.options import add_common_options, print_result, read_configuration, read_trial_rules, with_store

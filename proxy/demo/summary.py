@@ -15,6 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from comparator import postgres
+from comparator.exchanges.comparison import Verdict
 from comparator.exchanges.difference import Kind
 from comparator.exchanges.model import Role, Side
 from comparator.exchanges.visible_text import visible
@@ -22,7 +23,6 @@ from comparator.store import causes, queries
 from comparator.store.comparison_detail import DifferenceText
 from comparator.store.report import oriented_kind
 from comparator.store.rows import CauseList, CauseRow, ComparisonRow
-from comparator.verdict import Verdict
 from proxy.config.loader import read_settings
 from proxy.demo.installation import Installation
 from proxy.demo.screen import counts

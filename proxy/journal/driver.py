@@ -8,11 +8,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from comparator.exchanges.model import Exchange
 from proxy.journal.format import Record
-from proxy.journal.served_exchange import ServedExchange
+
+if TYPE_CHECKING:
+    from proxy.journal.served_exchange import ServedExchange
 
 
 class LossCause(StrEnum):
@@ -92,7 +94,7 @@ class JournalWriter(Protocol):
         """
         ...
 
-    def append_served(self, exchange: ServedExchange) -> bool:
+    def append_served(self, exchange: "ServedExchange") -> bool:
         """Queue an exchange that this proxy has just served."""
         ...
 

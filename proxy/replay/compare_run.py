@@ -21,6 +21,7 @@ from http import HTTPStatus
 import msgspec
 
 from comparator.capture.settings import Driver
+from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Request, Response, Role, Side
 from comparator.exchanges.table_schema import Schemas
 from comparator.findings.causes import Cause, FindingSet, find_causes
@@ -28,7 +29,7 @@ from comparator.findings.clustering import Clusterer, Signature
 from comparator.findings.redaction import Redactor
 from comparator.findings.tokens import token_of
 from comparator.store.comparison_detail import difference_text
-from comparator.verdict import Comparator, Comparison, Verdict
+from comparator.verdict import Comparator
 from proxy.config.settings import Settings
 from proxy.recordings.model import RecordedExchange
 from proxy.replay.errors import OptionError

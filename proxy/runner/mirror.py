@@ -19,6 +19,7 @@ from typing import Protocol
 from comparator.capture.attribution import Claim
 from comparator.capture.attribution_keys import Keys, RowId
 from comparator.capture.errors import CaptureError
+from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.exchanges.model import (
     Effects,
     EffectsOutcome,
@@ -34,7 +35,7 @@ from comparator.exchanges.model import (
 from comparator.exchanges.row_changes import RowChange
 from comparator.exchanges.table_schema import Schemas
 from comparator.store.timeline import MirrorSteps, MirrorTimes
-from comparator.verdict import Comparison, Lookups, Verdict, confirm
+from comparator.verdict import Lookups, confirm
 from proxy.runner.clock import now_us
 from proxy.runner.ledger import MirrorRun
 from proxy.runner.mirror_client import MirroredResponse

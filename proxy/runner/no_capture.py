@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from comparator.capture.attribution import Claim, KeyedTransaction, RequestWindow
 from comparator.capture.attribution_keys import NO_KEYS, Keys, RowId
+from comparator.exchanges.comparison import Comparison
 from comparator.exchanges.model import EffectsOutcome, Exchange, Observation, Side
 from comparator.exchanges.row_changes import RowChange
-from comparator.verdict import Comparison
 from proxy.journal.driver import JournalEntry
 from proxy.runner.ledger import Ledger
 from proxy.runner.resync import NOTHING_RESYNCED, PendingChanges, ResyncResult

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from comparator.verdict import Verdict
+from comparator.exchanges.comparison import Verdict
 from proxy.journal.driver import JournalEntry, UnreadRange
 from proxy.runner.metrics import RunnerDropCause, RunnerMetrics
 from proxy.runner.mirror import MirrorResult

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.findings.cases import case_of
 from comparator.findings.clustering import Clusterer
 from comparator.findings.redaction import Redactor, digest_key, keyed_digest
@@ -16,7 +17,6 @@ from comparator.store.comparison_detail import ComparedExchange
 from comparator.store.ended import EndedAs, EndedBatch, EndedExchanges
 from comparator.store.store import Store
 from comparator.store.timeline import Timeline, timeline_of
-from comparator.verdict import Comparison, Verdict
 from proxy.config.journal import RedactionSettings
 from proxy.journal.driver import JournalEntry, UnreadRange
 from proxy.runner.intake import trace_id_of

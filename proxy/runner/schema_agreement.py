@@ -45,12 +45,12 @@ from comparator.capture.schema_difference import (
 )
 from comparator.capture.table_shape import TableShape
 from comparator.effects.catalog_check import contradictions
+from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.exchanges.model import Exchange, Observation, Response, Role
 from comparator.exchanges.row_changes import Op, RowChange, RowDescription, Transaction
 from comparator.exchanges.skip import SAFE_METHODS
 from comparator.exchanges.table_schema import TableSchema
 from comparator.tables import Table
-from comparator.verdict import Comparison, Verdict
 from proxy.runner.skip_causes import RunnerSkip
 from proxy.runner.transaction_snapshot import TransactionSnapshot
 

@@ -22,11 +22,11 @@ from comparator.capture.errors import CaptureError
 from comparator.capture.schema_reading import SchemaReading, read_fingerprint, read_schema
 from comparator.capture.settings import CaptureSettings
 from comparator.capture.table_shape import Catalog
+from comparator.exchanges.comparison import Comparison
 from comparator.exchanges.model import Exchange, Observation, Role
 from comparator.exchanges.row_changes import RowChange, Transaction
 from comparator.exchanges.table_schema import Schemas
 from comparator.postgres import UNAVAILABLE
-from comparator.verdict import Comparison
 from proxy.runner.clock import now_us
 from proxy.runner.metrics import RunnerMetrics
 from proxy.runner.schema_agreement import PausedTable, SchemaAgreement, SchemaState

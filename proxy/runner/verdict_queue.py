@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from comparator.capture.attribution_keys import Keys
+from comparator.exchanges.comparison import Comparison
 from comparator.exchanges.model import Exchange, Observation
-from comparator.verdict import Comparison
 from proxy.journal.driver import JournalEntry
 from proxy.runner.metrics import ErrorPlace
 from proxy.runner.mirror import MirrorResult

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from comparator.exchanges.comparison import Comparison, places_by_rule
 from comparator.exchanges.difference import Kind
 from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.model import Failed, HeaderList, Observation, Response, Side
 from comparator.findings.cases import Case, OpenedCase, open_case
 from comparator.responses.bodies import BodyKind, UnreadableBody, decode, kind_of, structure_of
 from comparator.store.timeline import Timeline
-from comparator.verdict import Comparator, Comparison, Lookups, places_by_rule
+from comparator.verdict import Comparator, Lookups
 from proxy.ui.json_view import JsonView, json_view, response_marks
 from proxy.ui.marked_text import cut, visible
 from proxy.ui.row_view import RowsView, rows_view

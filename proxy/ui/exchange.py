@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from comparator.exchanges.comparison import Verdict
 from comparator.store import cause_activity, causes, queries
 from comparator.store.rows import ComparisonRow
-from comparator.verdict import Comparator, Verdict
+from comparator.verdict import Comparator
 from proxy.ui.case_view import CaseView, case_view
 from proxy.ui.cause_list import difference_words
 from proxy.ui.causes import LONG_AGO

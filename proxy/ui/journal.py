@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
+from comparator.exchanges.comparison import Verdict
 from comparator.exchanges.model import Side
 from comparator.store import queries
 from comparator.store.rows import ComparisonFilter, ComparisonLine
-from comparator.verdict import Verdict
 from proxy.ui.screens import ScreenRequest
 from proxy.ui.words import parsed_time
 

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, cast
 
+from comparator.exchanges.comparison import Comparison, ExplainedDifference
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.json_place import Path, Step, path_text
 from comparator.exchanges.json_values import ABSENT, Repeated, value_text
 from comparator.exchanges.model import Side
-from comparator.verdict import Comparison, ExplainedDifference
 from proxy.ui.marked_text import Parts, compared, cut, marked, plain
 from proxy.ui.rule_words import RuleWords, distance, words_of
 

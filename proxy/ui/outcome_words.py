@@ -7,8 +7,8 @@ sets and against the runbook.
 from dataclasses import dataclass
 from typing import Final
 
+from comparator.exchanges.comparison import NO_CAUSE, Verdict, VerdictCause
 from comparator.exchanges.skip import Skip
-from comparator.verdict import NO_CAUSE, Verdict, VerdictCause
 from proxy.runner.skip_causes import RunnerSkip, SkipCause
 
 RUNBOOK_CAUSES: Final = "Pages and messages"

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, cast
 
+from comparator.exchanges.comparison import Verdict
 from comparator.postgres import Connection
 from comparator.stats.confidence import Interval, VerdictCounts, rate_interval
 from comparator.store import causes, queries, series
 from comparator.store.cause_activity import cause_activity
 from comparator.store.ended import EndedAs
 from comparator.store.rows import CauseRow, RouteLatency
-from comparator.verdict import Verdict
 from proxy.config.rollout import RolloutSettings
 from proxy.errors import ProxyError
 from proxy.journal.reconciliation import WriterAccount

@@ -16,13 +16,13 @@ from typing import Any, Final, cast
 
 from comparator.effects.row_fold import UNKNOWN
 from comparator.effects.rows_by_key import RowsByKey
+from comparator.exchanges.comparison import Comparison
 from comparator.exchanges.difference import Difference, Kind, NaturalKey
 from comparator.exchanges.json_place import Path, Step, path_text
 from comparator.exchanges.json_values import ABSENT, value_text
 from comparator.exchanges.model import EffectsOutcome, Observation, Role, Side
 from comparator.exchanges.row_changes import Row
 from comparator.responses.exact_json import InvalidJsonError, parse
-from comparator.verdict import Comparison
 from proxy.ui.json_view import known_words, why_of
 from proxy.ui.marked_text import Parts, compared, cut, marked, visible
 from proxy.ui.rule_words import RuleWords, words_of

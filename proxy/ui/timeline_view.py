@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from comparator.exchanges.comparison import Verdict
 from comparator.exchanges.model import Side
 from comparator.store.rows import ComparisonRow
 from comparator.store.timeline import CommitSpan, Timeline
-from comparator.verdict import Verdict
 from proxy.ui.words import plural
 
 TICKS: Final = 4

@@ -16,6 +16,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from comparator.errors import CaseError
+from comparator.exchanges.comparison import Verdict
 from comparator.exchanges.model import Effects, EffectsOutcome, Exchange, Observation, Request, Response, Role, Side
 from comparator.exchanges.row_changes import LogicalMessage, Op, RowChange, Transaction
 from comparator.metrics import ComparatorMetrics
@@ -23,7 +24,7 @@ from comparator.settings import CompareSettings, StoreSettings, Table
 from comparator.store.comparison_detail import unpack
 from comparator.store.ended import EndedBatch
 from comparator.store.store import Store
-from comparator.verdict import Comparator, Verdict
+from comparator.verdict import Comparator
 from proxy.cli.main import main
 from proxy.config.backends import BackendsSettings
 from proxy.config.journal import JournalSettings

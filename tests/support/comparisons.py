@@ -4,6 +4,7 @@ import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 
+from comparator.exchanges.comparison import Comparison, Verdict, VerdictCause
 from comparator.exchanges.difference import Difference
 from comparator.exchanges.model import (
     Effects,
@@ -24,7 +25,7 @@ from comparator.findings.redaction import Redactor, keyed_digest
 from comparator.settings import CompareSettings, KnownDifference, KnownPlace, RuleSettings
 from comparator.store.comparison_detail import ComparedExchange
 from comparator.tables import Table
-from comparator.verdict import Comparator, Comparison, Verdict, VerdictCause
+from comparator.verdict import Comparator
 from tests.support.schemas import LEGACY_SCHEMAS, with_id
 
 NOW = dt.datetime(2026, 3, 4, 12, tzinfo=dt.UTC)

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from comparator.exchanges.comparison import Verdict
 from comparator.exchanges.model import Observation
 from comparator.settings import CompareSettings
 from comparator.store.comparison_detail import detail_of, packed_detail, unpacked_detail
 from comparator.store.report import render_comparison
-from comparator.verdict import Comparator, Verdict, confirm
+from comparator.verdict import Comparator, confirm
 from tests.support.comparisons import NOW, effects, insert, mirrored, response, served
 
 

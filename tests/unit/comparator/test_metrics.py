@@ -3,11 +3,11 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
+from comparator.exchanges.comparison import Comparison, Verdict, VerdictCause
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import Side
 from comparator.findings.clustering import Clusterer
 from comparator.metrics import OTHER_TABLE, ComparatorMetrics
-from comparator.verdict import Comparison, Verdict, VerdictCause
 
 
 @pytest.mark.parametrize(

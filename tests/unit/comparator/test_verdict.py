@@ -10,13 +10,14 @@ from dataclasses import replace
 import pytest
 import zstandard
 
+from comparator.exchanges.comparison import Comparison, Verdict, VerdictCause
 from comparator.exchanges.difference import Kind
 from comparator.exchanges.json_values import digest_of
 from comparator.exchanges.model import Effects, EffectsOutcome, Failed, FailureCause, Observation, Response, Role, Side
 from comparator.responses.json_diff import DIFFERENCES_MAX
 from comparator.settings import CompareSettings, HeaderRules, RuleSettings
 from comparator.store.comparison_detail import detail_of
-from comparator.verdict import Comparator, Comparison, Verdict, VerdictCause, confirm
+from comparator.verdict import Comparator, confirm
 from tests.support.comparison_faults import (
     EFFECT_FAULTS,
     EQUIVALENT_FORMS,

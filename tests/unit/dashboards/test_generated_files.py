@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from comparator.exchanges.comparison import Verdict
 from comparator.exchanges.difference import Kind
 from comparator.exchanges.model import Side
 from comparator.exchanges.skip import Skip
 from comparator.findings.clustering import Severity
-from comparator.verdict import Verdict
 from dashboards import metric_catalog as metrics
 from dashboards.generated_files import render_files
 from dashboards.recording_rules import RECORDING_RULES

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from comparator.errors import StoreUnavailableError, UnknownFindingError
+from comparator.exchanges.comparison import Verdict
 from comparator.exchanges.model import EffectsOutcome
 from comparator.exchanges.release import ReleasePair
 from comparator.findings.clustering import FindingState
@@ -19,7 +20,6 @@ from comparator.store import queries
 from comparator.store.comparison_detail import ComparedExchange
 from comparator.store.schema import migrate, partition_of, partitions
 from comparator.store.store import Store
-from comparator.verdict import Verdict
 from tests.support.comparisons import NOW, compared, mismatch
 
 SINCE = NOW - dt.timedelta(days=1)

@@ -15,13 +15,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from comparator.errors import CaseError
+from comparator.exchanges.comparison import Verdict
 from comparator.exchanges.model import Effects, EffectsOutcome, Exchange, Observation, Request, Response, Role, Side
 from comparator.metrics import ComparatorMetrics
 from comparator.settings import CompareSettings, StoreSettings
 from comparator.store.comparison_detail import unpack
 from comparator.store.ended import EndedBatch
 from comparator.store.store import Store
-from comparator.verdict import Comparator, Verdict
+from comparator.verdict import Comparator
 from proxy.config.backends import BackendsSettings
 from proxy.config.settings import Settings
 from proxy.journal.driver import JournalEntry

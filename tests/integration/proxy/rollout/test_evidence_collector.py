@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.exchanges.model import Effects, Failed, FailureCause, Observation, Response, Role, Side
 from comparator.exchanges.row_changes import RowChange
 from comparator.findings.clustering import Clusterer
@@ -17,7 +18,7 @@ from comparator.settings import StoreSettings
 from comparator.store.causes import refresh_causes
 from comparator.store.comparison_detail import ComparedExchange
 from comparator.store.store import Store
-from comparator.verdict import Comparator, Comparison, Verdict, confirm
+from comparator.verdict import Comparator, confirm
 from proxy.cli.rollout_plan import seen_traffic
 from proxy.config.databases import DatabasesSettings
 from proxy.config.loader import load

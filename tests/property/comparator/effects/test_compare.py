@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from comparator.effects.compare import SideEffects, compare_effects
 from comparator.effects.net_changes import net_changes
 from comparator.effects.row_diff import compile_tables
+from comparator.exchanges.comparison import Verdict
 from comparator.exchanges.difference import Kind
 from comparator.exchanges.json_values import value_text
 from comparator.exchanges.row_changes import Op, RowChange, Transaction
 from comparator.rules.actions import ComparisonTime
 from comparator.settings import CompareSettings, RuleSettings
 from comparator.tables import Table, Volatile
-from comparator.verdict import Comparator, Verdict
+from comparator.verdict import Comparator
 from tests.support.comparison_faults import score_response
 from tests.support.comparisons import NOW, mirrored, response, served
 from tests.support.schemas import with_id

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comparator.exchanges.comparison import Verdict
 from comparator.exchanges.difference import Kind
 from comparator.exchanges.model import HeaderList, Observation, Response, Role, Side
 from comparator.responses.compare import ResponseResult, compare_responses
@@ -15,7 +16,7 @@ from comparator.rules.actions import ComparisonTime
 from comparator.rules.compile import compile_route
 from comparator.settings import CompareSettings, HeaderRules
 from comparator.store.report import explain
-from comparator.verdict import Comparator, Verdict
+from comparator.verdict import Comparator
 
 WHEN = ComparisonTime(dt.date(2026, 1, 1), dt.timedelta(0))
 

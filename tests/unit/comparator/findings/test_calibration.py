@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.exchanges.model import EffectsOutcome, Failed, FailureCause, Side
 from comparator.findings.calibration import (
     Calibration,
@@ -21,7 +22,7 @@ from comparator.findings.calibration import (
 from comparator.findings.clustering import Clusterer
 from comparator.settings import CompareSettings
 from comparator.tables import Table
-from comparator.verdict import Comparator, Comparison, Verdict
+from comparator.verdict import Comparator
 from proxy.config.conversion import convert
 from tests.support.comparisons import NOW, effects, insert, mirrored, response, served
 

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from comparator.errors import CaseError
+from comparator.exchanges.comparison import Verdict
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import Failed, FailureCause, Observation, Response, Role, Side
 from comparator.findings.cases import Case, case_of, dump, load, open_case
@@ -16,7 +17,7 @@ from comparator.stats.confidence import VerdictCounts
 from comparator.store.comparison_detail import detail_of, packed_detail, unpack, unpacked_detail
 from comparator.store.deepdiff_rendering import render
 from comparator.store.report import Summary, explain, render_comparison, render_summary
-from comparator.verdict import Comparator, Verdict
+from comparator.verdict import Comparator
 from tests.support.comparison_faults import legacy_settings
 from tests.support.comparisons import (
     JSON_TYPE,

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.json_values import ABSENT, NonFinite
 from comparator.exchanges.model import Side
 from comparator.findings.clustering import DISCRIMINATORS_MAX, Clusterer, Severity, reservoir_slot, shape_of
 from comparator.settings import CompareSettings
 from comparator.tables import Table
-from comparator.verdict import Comparator, Comparison, Verdict, confirm
+from comparator.verdict import Comparator, confirm
 from tests.support.comparison_faults import EFFECT_FAULTS, RESPONSE_FAULTS, score_response, with_fault
 from tests.support.comparisons import NOW, mirrored, response, served
 

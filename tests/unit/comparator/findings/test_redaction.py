@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from comparator.exchanges.comparison import Comparison, Verdict, VerdictCause
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import Request, Response, Side
 from comparator.exchanges.redacted_text import without_tokens
 from comparator.findings.redaction import Redactor, keyed_digest
-from comparator.verdict import Comparison, Verdict, VerdictCause
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJkaWQiOiJ4In0.c2lnbmF0dXJl"
 DETACHED = "eyJhbGciOiJFZERTQSIsImI2NCI6ZmFsc2V9..c2lnbmF0dXJl"

@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from comparator.errors import RuleError
+from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.exchanges.model import Effects, EffectsOutcome, Request, Response, Side
 from comparator.settings import CompareSettings
 from comparator.tables import Table
-from comparator.verdict import Comparator, Comparison, Verdict
+from comparator.verdict import Comparator
 from tests.support.comparisons import JSON_TYPE, NOW, body_of, effects, insert, mirrored, response, served, update
 
 TABLES = {

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from comparator.errors import RuleError
+from comparator.exchanges.comparison import Comparison, Verdict, places_by_rule
 from comparator.exchanges.difference import Kind
 from comparator.live_rules import LiveRules
 from comparator.settings import CompareSettings, HeaderRules, RouteCompare, RuleSettings
 from comparator.tables import JsonColumn, Table, Volatile
-from comparator.verdict import Comparator, Comparison, Lookups, Verdict, places_by_rule
+from comparator.verdict import Comparator, Lookups
 from tests.support.comparisons import JSON_TYPE, NOW, mirrored, response, served
 
 

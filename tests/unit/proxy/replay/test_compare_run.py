@@ -2,11 +2,11 @@
 
 import random
 
+from comparator.exchanges.comparison import Comparison, Verdict, VerdictCause
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import EffectsOutcome, Side
 from comparator.findings.clustering import Clusterer
 from comparator.findings.redaction import Redactor, keyed_digest
-from comparator.verdict import Comparison, Verdict, VerdictCause
 from proxy.replay.compare_run import ReplayVerdicts
 from proxy.replay.report import Verdicts
 from proxy.replay.tally import LeftOut

@@ -8,6 +8,7 @@ import pytest
 from comparator.capture.attribution_keys import KeyIndex
 from comparator.capture.schema_difference import Behaviour, TableDefinition
 from comparator.capture.table_shape import Column, Partition, ReplicaIdentity, TableKind, TableShape
+from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.model import (
     Effects,
@@ -23,7 +24,6 @@ from comparator.exchanges.model import (
 )
 from comparator.exchanges.row_changes import Op, RowChange, RowDescription, Transaction
 from comparator.tables import AttributionKey, Table
-from comparator.verdict import Comparison, Verdict
 from proxy.runner.schema_agreement import SchemaAgreement, SchemaState
 from proxy.runner.skip_causes import RunnerSkip
 from proxy.runner.transaction_snapshot import TransactionSnapshot

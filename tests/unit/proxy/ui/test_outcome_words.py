@@ -5,8 +5,8 @@ from itertools import chain
 
 import pytest
 
+from comparator.exchanges.comparison import NO_CAUSE, Verdict, VerdictCause
 from comparator.exchanges.skip import Skip
-from comparator.verdict import NO_CAUSE, Verdict, VerdictCause
 from proxy.runner.skip_causes import RunnerSkip, SkipCause
 from proxy.ui.outcome_words import RUNBOOK_SKIPPED, OutcomeText, outcome_of, skipped_because
 from tests.support.paths import ROOT

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from comparator.exchanges.comparison import Verdict
 from comparator.store.comparison_detail import ComparisonDetail
 from comparator.store.rows import ComparisonRow
 from comparator.store.timeline import CommitSpan, MirrorSteps, Timeline
-from comparator.verdict import Verdict
 from proxy.ui.timeline_view import TimelineView, axis, offset, timeline_view
 from tests.support.comparisons import NOW
 
