@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-PACKAGES = ("proxy", "comparator", "scorer", "dashboards")
+PACKAGES = ("proxy", "comparator", "scorer", "dashboards", "shadow_tag")
 
 QUESTION = re.compile(r"(What|Whether|Who|Which|Where|How|Whose|When|Why)\b")
 AVOIDED = re.compile(r"\b(whoever|whomever|somebody|nobody|anew|likewise|ails)\b", re.IGNORECASE)
