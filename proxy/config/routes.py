@@ -62,8 +62,8 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Name in metrics, rules and reports; each route has its own."""
     path: str
     """Path template: `{name}` is one segment, `{name:path}` the rest of the path."""
-    methods: tuple[str, ...] = ("GET",)
-    """Methods of the route."""
+    methods: tuple[str, ...] = ()
+    """Methods of the route; empty: any method. Another route may have other methods of the same path."""
     key: str = ""
     """Ordering key, by which requests are ordered, sampled and assigned to a side: a parameter of the path, `header:NAME`,
     `query:NAME`, `jwt:CLAIM` of the bearer token, or `json:member.member` of the body. Compared case-insensitively."""

@@ -38,6 +38,7 @@ class Route:
     """A compiled route.
 
     Attributes:
+        methods: in upper case; empty for any.
         key_path: the name of the parameter, the lower-case name of the header, the dotted path in the body, or the claim.
         sampled_buckets: keys in the buckets below are journaled.
         mirrors_all_safe: whether every request with a safe method is mirrored.
@@ -83,7 +84,7 @@ def match_route(routes: Sequence[Route], method: str, target: str, value: FieldV
     path = target.partition("?")[0]
     for route in routes:
         match = route.pattern.fullmatch(path)
-        if match is None or method not in route.methods:
+        if match is None or (route.methods and method not in route.methods):
             continue
         if route.key_source is KeySource.PARAMETER:
             key = match.group(route.key_path)

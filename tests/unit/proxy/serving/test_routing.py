@@ -9,6 +9,7 @@ from proxy.config.routes import MirrorPolicy, RouteSettings, WritePolicy
 from proxy.errors import SettingsError
 from proxy.serving.routing import Route, compile_routes, key_from_body, match_route, policy_skip
 
+METHODS = ("GET", "HEAD", "POST")
 SCORE = RouteSettings(name="score", path="/v2/stamps/{id}/score/{address}", key="address")
 
 
@@ -33,8 +34,17 @@ def test_path_determines_route_and_key(target: str, expected: tuple[str, str]) -
     assert match(SCORE, target) == expected
 
 
-def test_method_is_part_of_the_route() -> None:
-    assert match(SCORE, "/v2/stamps/3/score/a", method="POST") == ("", "")
+def test_route_without_methods_matches_any() -> None:
+    assert match(SCORE, "/v2/stamps/3/score/a", method="POST") == ("score", "a")
+    assert match(SCORE, "/v2/stamps/3/score/a", method="PROPFIND") == ("score", "a")
+
+
+def test_methods_are_part_of_the_route() -> None:
+    reads = RouteSettings(name="reads", path="/a", methods=("get", "HEAD"))
+    routes = compile_routes([reads, RouteSettings(name="others", path="/a")])
+    names = [found.name if found else "" for found, _ in (match_route(routes, m, "/a", {}.get) for m in METHODS)]
+    assert names == ["reads", "reads", "others"]
+    assert match(reads, "/a", method="POST") == ("", "")
 
 
 def test_path_parameter_matches_slashes() -> None:
