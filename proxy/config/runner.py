@@ -30,7 +30,8 @@ class RunnerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     batch_max: PositiveCount = 256
     """Exchanges read from the journal at a time."""
     timeout_s: Positive = 10.0
-    """Time after which a mirrored request has failed."""
+    """Time after which a mirrored request has failed. A runner that starts after one was killed waits as long first: requests that the
+    killed one sent may still be writing."""
     unsettled_s_max: Positive = 60.0
     """Time for which nothing is compared on the keys of a mirrored request without a response, unless its late writes are seen and
     taken back before, and `timeout_s` have passed without another one. Then its rows are copied from live again."""

@@ -13,8 +13,8 @@ done. `row_writer` reads back what it has written (`row_readback`), and `row_sam
 copies `uncaptured_parents` where it must. `databases` opens live and shadow, `safety_check` refuses a shadow that may be live, `parent_lookup` finds the keys of parent rows,
 `mismatch_journal` copies exchanges that differed, and `rules_reload` reloads the comparison rules. `cause_solving`
 solves causes from what is stored, `accountant` names exchanges that are missing, and `releases` reads the releases of both sides.
-`admin` and `metrics` are the runner's port and its counts. `survival` keeps the loops alive through errors, and `offset_writer` stores the
-committed offset by a thread.
+`admin` and `metrics` are the runner's port and its counts. `survival` keeps the loops alive through errors, `offset_writer` stores the
+committed offset by a thread, and `unclean_stop` tells whether the runner before was killed.
 
 While definitions of tables change, `schema_watch` reads them, `schema_agreement` decides which tables are compared, `verdict_queue` holds
 each result until they are known to have been the same, and `shadow_shapes` and `shadow_sequences` take what is new into use.

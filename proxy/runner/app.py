@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TypeAlias
 
 from msgspec.structs import replace
@@ -37,6 +38,7 @@ from proxy.errors import JournalBusyError, RunnerRunningError, SettingsError
 from proxy.journal.driver import JournalPosition, JournalReader
 from proxy.journal.reconciliation import RunnerState
 from proxy.journal.registry import journal_keys, open_reader, writer_states
+from proxy.journal.segments import offset_path
 from proxy.rollout.disk import DiskThread
 from proxy.runner.accountant import Accountant
 from proxy.runner.admin import admin_server
@@ -77,6 +79,7 @@ from proxy.runner.shadow_shapes import ShadowShapes
 from proxy.runner.shadow_state import ShadowState
 from proxy.runner.survival import ends_the_runner, surviving
 from proxy.runner.transaction_feed import FindKeys, TransactionFeed
+from proxy.runner.unclean_stop import running_mark
 from proxy.runner.verdict_queue import VerdictQueue
 from proxy.token_bucket import TokenBucket
 
@@ -171,7 +174,7 @@ async def serve(
             upkeep["accountant"] = accountant.run
         if effects.sampler is not None:
             upkeep["row-sampler"] = effects.sampler.run
-        await _run(runner, buffer, upkeep, stop, metrics)
+        await _run_marked(settings, runner, buffer, upkeep, stop, metrics)
 
 
 async def observe_noise(settings: Settings, environ: Mapping[str, str], noise: NoiseCollector, *, for_s: float) -> None:
@@ -223,7 +226,7 @@ async def observe_noise(settings: Settings, environ: Mapping[str, str], noise: N
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             ending = tasks.create_task(_stop_after(for_s, noise.enough, stop), name="calibration-end")
-            await _run(runner, buffer, {}, stop, metrics)
+            await _run_marked(settings, runner, buffer, {}, stop, metrics)
             ending.cancel()
 
 
@@ -572,6 +575,28 @@ async def _save(buffer: ResultBuffer, metrics: RunnerMetrics) -> None:
         return buffer.closing or ends_the_runner(error)
 
     await surviving(buffer.run, ErrorPlace.SAVING, metrics, may_end=may_end)
+
+
+async def _run_marked(
+    settings: Settings,
+    runner: Runner,
+    buffer: ResultBuffer,
+    upkeep: Upkeep,
+    stop: asyncio.Event,
+    metrics: RunnerMetrics,
+) -> None:
+    """Run, once the requests that a killed runner left behind have ended."""
+    folder = offset_path(Path(settings.journal.directory), settings.runner.name).parent
+    with running_mark(folder, settings.runner.name) as was_killed:
+        if was_killed:
+            wait_s = settings.runner.timeout_s
+            logger.warning(
+                "runner_was_killed", extra={"waits_s": wait_s, "for": "mirrored requests that it left running"}
+            )
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await stop.wait()
+        await _run(runner, buffer, upkeep, stop, metrics)
 
 
 async def _run(

@@ -96,7 +96,7 @@ class OpenExchanges(Generic[P]):
         slack_us = 2 * self.clock_skew_us + self.post_response_wait_us
         result = None
         for sequence, (position, _, ended_us) in list(self._open.items()):
-            if sequence > self._saved or ended_us + slack_us >= checkpoint.committed_us:
+            if sequence > self._saved or ended_us + slack_us >= checkpoint.latest_us:
                 break
             result = position
             del self._open[sequence]
@@ -148,9 +148,7 @@ class CommitWithLog(Generic[P]):
             self.confirm(checkpoint)
         elif checkpoint != self._last:
             self._last = checkpoint
-            self.commit(
-                self.exchanges.take_before(checkpoint), checkpoint.committed_us, partial(self._ended, checkpoint)
-            )
+            self.commit(self.exchanges.take_before(checkpoint), checkpoint.latest_us, partial(self._ended, checkpoint))
 
     def _ended(self, checkpoint: LiveCommit, stored: bool) -> None:
         if stored:

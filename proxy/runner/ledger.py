@@ -21,7 +21,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from comparator.capture.attribution import Attributor, Claim, KeyedTransaction, RequestWindow
 from comparator.capture.attribution_keys import (
@@ -41,12 +41,26 @@ from proxy.runner.key_scheduler import KeyScheduler
 
 COMMITS_MAX = 20_000
 """Live commits whose time and LSN are kept, to place exchanges without effects and checkpoints."""
+CLOCK_SET_BACK_US: Final = 2_000_000
+"""A commit whose time is earlier than another's before it by more than this tells that live's clock was set back."""
 
 
 class LiveCommit(NamedTuple):
-    """A commit of live: its time in Unix microseconds, and the LSN of its end."""
+    """A commit of live, in the order of the log.
 
-    committed_us: int
+    A server takes the time of a commit before it writes the commit to the log, so on a busy machine times are not in the log's order:
+
+        log         LSN 10 at 150    LSN 20 at 100 (its process was not running from 100 to 150)
+        latest_us          150              150
+
+    No request can have seen the commit at LSN 20 before 150. So a commit is placed by `latest_us`, which never decreases.
+
+    Attributes:
+        latest_us: the latest time of the commits up to this one, in Unix microseconds.
+        end_lsn: the LSN of its end.
+    """
+
+    latest_us: int
     end_lsn: int
 
 
@@ -177,9 +191,9 @@ class Ledger:
         return self._commits[-1] if self._commits else None
 
     def applied_commit(self, before_us: int) -> LiveCommit | None:
-        """Return the last commit of live before this time up to which every change is on the shadow."""
+        """Return the last commit of live before this time up to which every change is on the shadow, none of them at or after it."""
         limit = self.applied_lsn()
-        end = bisect_left(self._commits, before_us, key=lambda commit: commit.committed_us)
+        end = bisect_left(self._commits, before_us, key=lambda commit: commit.latest_us)
         if limit is not None:
             end = min(end, bisect_right(self._commits, limit, key=lambda commit: commit.end_lsn))
         return self._commits[end - 1] if end else None
@@ -227,7 +241,7 @@ class Ledger:
     def deliver(self, keyed: KeyedTransaction) -> None:
         """Add the next live transaction, in commit order."""
         transaction = keyed.transaction
-        self._commits.append(LiveCommit(transaction.committed_us, transaction.end_lsn))
+        self._add_commit(transaction)
         self._attributor.add(keyed)
         if keyed.declared_background:
             self._add_applies(keyed)
@@ -241,6 +255,15 @@ class Ledger:
             reserved=True,
             barrier=_truncates(transaction.changes),
         )
+
+    def _add_commit(self, transaction: Transaction) -> None:
+        latest_us = transaction.committed_us
+        if self._commits and self._commits[-1].latest_us - latest_us > CLOCK_SET_BACK_US:
+            # Times of before say nothing about those from now on.
+            self._commits.clear()
+        elif self._commits:
+            latest_us = max(latest_us, self._commits[-1].latest_us)
+        self._commits.append(LiveCommit(latest_us, transaction.end_lsn))
 
     def has_window(self, window_id: str) -> bool:
         """Return whether a window of this id was opened and is still kept; an id is opened once."""
@@ -408,7 +431,7 @@ class Ledger:
         if not self._commits:
             return 0
         ended_us = exchange.ended_ns // 1_000
-        behind = bisect_right(self._commits, ended_us, key=lambda commit: commit.committed_us)
+        behind = bisect_right(self._commits, ended_us, key=lambda commit: commit.latest_us)
         lsn = self._commits[max(0, behind - 1)].end_lsn
         later = [
             keyed.transaction.end_lsn

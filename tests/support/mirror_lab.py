@@ -91,6 +91,8 @@ FAILS_AFTER_S = 0.3
 class Service:
     """One instance of one side. `ledger` holds the rows that each request id committed: (table, operation, primary key).
 
+    `received` has the ids of the requests that came, in their order.
+
     An `audited` one also writes a row that names no address. With the fault "late" it commits when `resume` is set.
     """
 
@@ -101,11 +103,13 @@ class Service:
     faults: dict[str, str] = field(default_factory=dict)
     think_s: float = 0.0
     ledger: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)
+    received: list[str] = field(default_factory=list)
     url: str = ""
     pool: asyncpg.Pool | None = None
 
     async def handle(self, request: web.Request) -> web.Response:
         request_id = request.headers["X-Request-Id"]
+        self.received.append(request_id)
         address = request.match_info["address"]
         fault = self.faults.get(request_id, "")
         if fault == "late":
@@ -230,9 +234,11 @@ class MirrorLab:
         self.writer.start()
         return self.writer
 
-    async def serve(self, session: ClientSession, side: Side, address: str, *, fault: str = "") -> str:
+    async def serve(
+        self, session: ClientSession, side: Side, address: str, *, fault: str = "", request_id: str = ""
+    ) -> str:
         """Serve one request and journal it, as the proxy does."""
-        exchange = await self.exchange(session, side, address, fault=fault)
+        exchange = await self.exchange(session, side, address, fault=fault, request_id=request_id)
         assert self.writer is not None
         assert self.writer.append(exchange)
         return exchange.id

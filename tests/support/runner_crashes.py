@@ -32,6 +32,8 @@ DROP_SLOT = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slot
 KILLS = 3
 FAULT_SHARE = 0.05
 PART_S = 300.0
+TIMEOUT_S = 4.0
+"""A runner that starts behind a killed one waits as long."""
 CATCH_UP_S = 900.0
 
 
@@ -75,7 +77,9 @@ async def crash_lab(
     """Open a lab whose shadow database is on its own server."""
     named = Slot(kind=slot, name=f"crash_{uuid.uuid4().hex[:12]}")
     capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN, slot=named, feedback_ms=500)
-    runner = RunnerSettings(port=free_port(), claim_wait_ms=1_500, confirm_per_s_max=1000, queue_max=100_000)
+    runner = RunnerSettings(
+        port=free_port(), claim_wait_ms=1_500, confirm_per_s_max=1000, queue_max=100_000, timeout_s=TIMEOUT_S
+    )
     # Not below pytest's folder: a second pytest process revokes access to it from the user that PostgreSQL runs as.
     with (
         TemporaryDirectory(prefix="shadow-test-pg-") as directory,

@@ -8,12 +8,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 
 from comparator.capture.settings import SlotKind
+from comparator.exchanges.model import Side
 from proxy.demo.embedded_postgres import EmbeddedPostgres
-from tests.support.mirror_lab import MirrorLab
-from tests.support.runner_crashes import crash_lab, execute, run_through_crashes
+from proxy.rollout.accounting import total
+from tests.support.mirror_lab import MirrorLab, checksums
+from tests.support.mirroring import is_idle, outcomes
+from tests.support.runner_crashes import compared_ids, crash_lab, execute, run_through_crashes
 from tests.support.runner_process import RunnerProcess
+from tests.support.scraping import until
 
 SLOTS = "SELECT count(*) FROM pg_replication_slots"
 PART = 75
@@ -56,6 +61,38 @@ async def test_shadow_equals_live_after_kills_restarts_and_cut_connections(
     assert survived.resyncs >= 2
     assert 4 * PART - len(survived.compared) <= lost_max
     assert await runner_process.stop() == 0
+
+
+@pytest.mark.parametrize("slot", [SlotKind.PERSISTENT])
+async def test_rows_of_a_request_that_a_killed_runner_left_running_are_not_taken_for_its_successors(
+    crashing: tuple[MirrorLab, EmbeddedPostgres], runner_process: RunnerProcess
+) -> None:
+    made, _ = crashing
+    address, legacy, second = made.addresses[0], made.services[Side.LEGACY, "shadow"], "left-running"
+
+    async def resumed() -> None:
+        """Let both runs of the request go on: once the next runner waits for the first one, or has sent the second one."""
+        while legacy.received.count(second) < 2 and "runner_was_killed" not in runner_process.log():
+            await asyncio.sleep(0.02)
+        legacy.resume.set()
+
+    await runner_process.start()
+    async with ClientSession() as session:
+        first = await made.serve(session, Side.CANDIDATE, address)
+        await until(made.runner.port, lambda s: total(s, "shadow_compared_total") == 1 and is_idle(s))
+        await made.serve(session, Side.CANDIDATE, address, fault="late", request_id=second)
+    async with asyncio.timeout(30):
+        while second not in legacy.received:
+            await asyncio.sleep(0.02)
+    await runner_process.kill()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(resumed(), name="resume")
+        await runner_process.start()
+    await until(made.runner.port, lambda s: total(s, "shadow_compared_total") >= 1 and is_idle(s))
+    assert await runner_process.stop() == 0
+    assert await outcomes(made) == {}
+    assert sorted(await compared_ids(made)) == sorted([first, second])
+    assert await checksums(made.live_dsn) == await checksums(made.shadow_dsn)
 
 
 async def test_killed_runner_leaves_no_slot(

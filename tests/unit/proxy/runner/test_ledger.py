@@ -24,11 +24,12 @@ def made_ledger() -> Ledger:
     return Ledger(KeyIndex(TABLES, {"score": ("id",)}), primary_keys={"score": ("id",)})
 
 
-def deliver(ledger: Ledger, lsn: int, address: str, *, request_id: str = "") -> None:
-    """Deliver an insert into `score`, committed at `lsn` microseconds."""
+def deliver(ledger: Ledger, lsn: int, address: str, *, request_id: str = "", committed_us: int | None = None) -> None:
+    """Deliver an insert into `score`, committed at `lsn` microseconds unless told otherwise."""
     change = RowChange("score", Op.INSERT, None, {"id": str(lsn), "address": address})
     messages = (LogicalMessage(REQUEST_MESSAGE_PREFIX, request_id),) if request_id else ()
-    keyed, missing = ledger.keyed(Transaction(lsn, lsn, lsn, lsn, (change,), messages))
+    committed_us = lsn if committed_us is None else committed_us
+    keyed, missing = ledger.keyed(Transaction(lsn, lsn, lsn, committed_us, (change,), messages))
     assert not missing
     ledger.deliver(keyed)
 
@@ -197,6 +198,28 @@ def test_applied_commit_is_the_last_before_a_time_with_everything_on_the_shadow(
     ledger.claim(exchange("x", "0xa1"), claimant, mirror=True)
     [(number, _)] = ledger.start_ready(9)
     ledger.finish(number)
+    assert ledger.applied_commit(before_us) == commit
+
+
+@pytest.mark.parametrize(
+    ("times_us", "before_us", "commit"),
+    [
+        pytest.param((150, 100), 120, None, id="the second took its time before the first, and was written after it"),
+        pytest.param((150, 100), 151, LiveCommit(150, 2), id="both are before the time"),
+        pytest.param((100, 150, 120), 130, LiveCommit(100, 1), id="one at a later time stands between them"),
+        pytest.param((5_000_000, 100, 110), 120, LiveCommit(110, 3), id="the clock was set back"),
+    ],
+)
+def test_no_commit_at_or_after_the_time_of_a_checkpoint_stands_before_it(
+    times_us: Sequence[int], before_us: int, commit: LiveCommit | None
+) -> None:
+    ledger = made_ledger()
+    for lsn, committed_us in enumerate(times_us, 1):
+        deliver(ledger, lsn, "0xa1", committed_us=committed_us)
+    ledger.release_unclaimed(before_us=10_000_000)
+    while ready := ledger.start_ready(9):
+        for number, _ in ready:
+            ledger.finish(number)
     assert ledger.applied_commit(before_us) == commit
 
 
