@@ -91,6 +91,9 @@ GROUPS: Final = {
         CommandEntry(
             "demo", "run the whole system on this machine for a minute and name what differs", "proxy.cli.demo"
         ),
+        CommandEntry(
+            "init", "propose a config.yaml for an API from its tables, documents and traffic", "proxy.cli.init"
+        ),
     ),
     "serve and compare": (
         CommandEntry("proxy", "serve clients and record every exchange", "proxy.cli.proxy"),
