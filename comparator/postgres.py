@@ -87,7 +87,7 @@ async def open_pool(
     server_settings: Mapping[str, str] | None = None,
     init: "Callable[[asyncpg.Connection[asyncpg.Record]], CoroutineType[Any, Any, None]] | None" = None,
 ) -> "asyncpg.Pool[asyncpg.Record]":
-    """Open a pool of one to `size` connections; the first is made at once, so a wrong DSN fails here.
+    """Open a pool of up to `size` connections; the first is made at once, so a wrong DSN fails here.
 
     Args:
         dsn: URL of the database.
@@ -101,9 +101,10 @@ async def open_pool(
     Raises:
         UNAVAILABLE: the server did not accept the first connection.
     """
-    return await asyncpg.create_pool(
+    # (with a minimum, asyncpg itself would connect again and again while the database is down, and log each traceback)
+    pool = await asyncpg.create_pool(
         dsn,
-        min_size=1,
+        min_size=0,
         max_size=size,
         timeout=timeout_s,
         command_timeout=command_timeout_s,
@@ -111,6 +112,12 @@ async def open_pool(
         init=init,
         reset=_keep_session if init is not None else None,
     )
+    try:
+        async with pool.acquire(timeout=timeout_s):
+            return pool
+    except BaseException:
+        pool.terminate()
+        raise
 
 
 async def _keep_session(_conn: Connection) -> None:

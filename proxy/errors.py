@@ -169,6 +169,10 @@ class DatabaseUnreachableError(RunnerError):
     """The live or the shadow database did not answer; nothing was written."""
 
 
+class DatabaseMissingError(DatabaseUnreachableError):
+    """The live or the shadow database was dropped. What waits for it goes on once it is there again."""
+
+
 class MalformedError(ProxyError):
     """A message that is refused.
 

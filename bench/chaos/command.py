@@ -61,7 +61,7 @@ async def run(options: argparse.Namespace, done: int) -> list[RoundResult]:
             for number, fault in enumerate(kinds_of(possible, options.rounds, draw)[done:], done + 1):
                 result = await run_round(chaos, fault, draw)
                 results.append(result)
-                print(line(number, result), flush=True)
+                print(line(number, result), *result.wrong, sep="\n    ", flush=True)
                 with RESULTS.open("a") as file:
                     file.write(json.dumps(asdict(result)) + "\n")
         finally:

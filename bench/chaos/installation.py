@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,9 @@ from bench.chaos.clients import Clients
 from bench.chaos.ledger import Balance, JournalWatch, balance
 from bench.chaos.relay import Relay
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
+from comparator.errors import StoreError
 from comparator.exchanges.model import Side
+from comparator.store.comparison_detail import unpacked_detail
 from proxy.config.backends import BackendSettings, BackendsSettings, SideInstances
 from proxy.config.databases import DatabasesSettings
 from proxy.config.journal import JournalSettings, RetentionSettings
@@ -53,10 +55,14 @@ from tests.support.proxy_processes import free_ports
 from tests.support.runner_crashes import DROP_SLOT, END_SLOT, execute
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTLED_S = 120.0
+SETTLED_S = 300.0
 STARTED_S = 120.0
 WATCH_S = 0.1
 FAULT = "wrong_response"
+COMPARISONS = """
+SELECT exchange_id, verdict, cause, served_by, served_status, mirrored_status, served_at, rows_served, rows_mirrored, effects_note, detail
+FROM shadow.comparison WHERE exchange_id = ANY($1)
+"""
 VERDICTS = "SELECT exchange_id, verdict FROM shadow.comparison"
 LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
@@ -196,6 +202,7 @@ class Chaos:
         disk: of the journal and the rollout's files; None where none can be mounted.
         offset: file with the offset of the clock of processes under libfaketime.
         measured: let proxy and commands run ahead of the other programs of this machine.
+        wrong: ids of the exchanges whose verdict was found to be wrong.
     """
 
     lab: MirrorLab
@@ -212,6 +219,7 @@ class Chaos:
     disk: LoopDisk | None
     offset: Path
     measured: bool
+    wrong: set[str] = field(default_factory=set)
 
     async def command(self, *words: str, config: Path | None = None) -> Command:
         """Run a command of `shadow`, as an operator does."""
@@ -246,7 +254,7 @@ class Chaos:
         while True:
             try:
                 accounts = await self.accounts()
-            except (OSError, ValueError, asyncpg.PostgresError):
+            except (OSError, ValueError, asyncpg.PostgresError, StoreError):
                 accounts = None
             if accounts is not None and accounts == before and not any(map(is_moving, accounts)):
                 return time.monotonic() - started
@@ -265,6 +273,23 @@ class Chaos:
             await conn.close()
         accounts = await self.accounts()
         return balance(self.watch, accounts, self.clients.attempts.values(), verdicts, self.clients.spoilt)
+
+    async def describe(self, ids: Sequence[str]) -> list[str]:
+        """Return what the store has of comparisons, a line each."""
+        conn = await asyncpg.connect(self.store_dsn)
+        try:
+            records = await conn.fetch(COMPARISONS, list(ids))
+        finally:
+            await conn.close()
+        lines: list[str] = []
+        for record in records:
+            differences = [
+                f"{one.kind} {one.place}: {one.served} | {one.mirrored}"
+                for one in unpacked_detail(record["detail"]).differences
+            ]
+            fields = [f"{name} {value}" for name, value in record.items() if name != "detail"]
+            lines.append("; ".join([*fields, *differences]))
+        return lines
 
     def served_by(self, side: Side) -> Mapping[str, object]:
         """Return the ids of the requests that a side has served."""

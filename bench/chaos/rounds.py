@@ -31,6 +31,7 @@ class RoundResult:
         in_effect_s: time from the key press to the last request that the candidate was given.
         status_s: time of `shadow status`.
         settled_s: time until no exchange was on its way, after the last request.
+        wrong: what the store has of the verdicts that are wrong since the round before.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class RoundResult:
     in_effect_s: float
     status_s: float
     settled_s: float
+    wrong: Sequence[str] = ()
 
 
 async def run_round(chaos: Chaos, fault: Fault, draw: random.Random) -> RoundResult:
@@ -72,6 +74,8 @@ async def run_round(chaos: Chaos, fault: Fault, draw: random.Random) -> RoundRes
     except TimeoutError as error:
         settled_s, problems = WAIT_S, [str(error)]
     balance = await chaos.balance()
+    wrong = {*balance.hidden, *balance.false_reports} - chaos.wrong
+    chaos.wrong |= wrong
     if not balance.is_closed:
         problems.append(str(balance))
     # (a proxy that is just starting may answer too late: then the files tell it)
@@ -97,6 +101,7 @@ async def run_round(chaos: Chaos, fault: Fault, draw: random.Random) -> RoundRes
         in_effect_s=in_effect_s,
         status_s=status.seconds,
         settled_s=settled_s,
+        wrong=await chaos.describe(list(wrong)),
     )
 
 

@@ -197,17 +197,23 @@ class ReconnectingCapture(ABC):
         )
 
     async def _reopen(self) -> None:
-        pause_s = BACKOFF_FIRST_S
+        pause_s, logged = BACKOFF_FIRST_S, ""
         while True:
             try:
                 await self._open()
             except (*LOST, CaptureLostError) as error:
-                logger.info("capture_reconnect_failed", extra={"driver": self.name, "error": type(error).__name__})
+                # (once for each reason, as below: a database may be down for hours)
+                if str(error) != logged:
+                    logged = str(error)
+                    extra = {"driver": self.name, "error": f"{type(error).__name__}: {error}"}
+                    logger.info("capture_reconnect_failed", extra=extra)
             except CaptureError as error:
                 # The database is available but lacks something. Waiters get the error; an operator may fix it, so keep trying.
                 self._failure = error
                 self._fences.fail(error)
-                logger.error("capture_refused", extra={"driver": self.name, "reason": str(error)})
+                if str(error) != logged:
+                    logged = str(error)
+                    logger.error("capture_refused", extra={"driver": self.name, "reason": logged})
             except Exception:
                 logger.exception("capture_reconnect_failed", extra={"driver": self.name})
             else:

@@ -224,6 +224,8 @@ def _account_lines(accounts: Sequence[WriterAccount] | None) -> list[str]:
 def _schema_lines(schema: Mapping[str, Any] | None) -> list[str]:
     """Describe the tables and sides that are not compared, and why."""
     lines: list[str] = []
+    if unreadable := (schema or {}).get("unreadable"):
+        lines.append(f"schema    {unreadable}")
     for table in (schema or {}).get("differs", ()):
         since = dt.datetime.fromtimestamp(table["since_s"], dt.UTC)
         reasons = "; ".join(table["reasons"])

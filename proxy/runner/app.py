@@ -398,8 +398,8 @@ def _schema_watch(
 
     return SchemaWatch(
         agreement,
-        DatabaseSchema(databases.live, capture),
-        DatabaseSchema(databases.shadow, shadow_capture(capture)),
+        DatabaseSchema("live", databases.live, capture),
+        DatabaseSchema("shadow", databases.shadow, shadow_capture(capture)),
         metrics,
         on_change=shapes.take,
         read_obstacles=shapes.read_obstacles,

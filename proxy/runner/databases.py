@@ -160,7 +160,9 @@ async def _pool(
             dsn, size=size, timeout_s=CONNECT_TIMEOUT_S, server_settings=SESSION_OPTIONS, init=init
         )
     except (asyncpg.PostgresError, *UNAVAILABLE) as error:
-        raise SettingsError(f"databases.{name}: {type(error).__name__}: {error}") from error
+        missing = name == "shadow" and isinstance(error, asyncpg.InvalidCatalogNameError)
+        remedy = "; create it with `shadow align clone`" if missing else ""
+        raise SettingsError(f"databases.{name}: {type(error).__name__}: {error}{remedy}") from error
     try:
         yield pool
     finally:

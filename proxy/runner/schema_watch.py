@@ -11,7 +11,8 @@ A check is one query a database, and checks begin at least CHECK_PAUSE_S apart, 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -26,7 +27,8 @@ from comparator.exchanges.comparison import Comparison
 from comparator.exchanges.model import Exchange, Observation, Role
 from comparator.exchanges.row_changes import RowChange, Transaction
 from comparator.exchanges.table_schema import Schemas
-from comparator.postgres import UNAVAILABLE
+from comparator.postgres import UNAVAILABLE, Connection
+from proxy.errors import DatabaseMissingError, DatabaseUnreachableError
 from proxy.runner.clock import now_us
 from proxy.runner.metrics import RunnerMetrics
 from proxy.runner.schema_agreement import PausedTable, SchemaAgreement, SchemaState
@@ -41,6 +43,12 @@ CHECK_PAUSE_S: Final = 0.2
 """Shortest time between the beginnings of two checks."""
 RETRY_PAUSE_S: Final = 1.0
 ACQUIRE_TIMEOUT_S: Final = 10.0
+MISSING: Final = {
+    "shadow": "create it again: `shadow align clone`, then `shadow capture check --database shadow --apply`; "
+    "the runner goes on by itself",
+    "live": "restore it; the runner goes on by itself",
+}
+"""Remedies for a database that was dropped."""
 
 
 ReadObstacles = Callable[[Catalog], Awaitable[Mapping[str, Sequence[str]]]]
@@ -61,20 +69,31 @@ class SchemaReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSchema:
-    """The definitions in one database; implements `SchemaReader`."""
+    """The definitions in one database; implements `SchemaReader`. `name` is its name in section `databases`."""
 
+    name: str
     pool: asyncpg.Pool
     capture: CaptureSettings
 
     async def fingerprint(self, tables: frozenset[str]) -> str:
         """See `SchemaReader`."""
-        async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as conn:
+        async with self._connection() as conn:
             return await read_fingerprint(conn, self.capture, tables)
 
     async def read(self, tables: frozenset[str]) -> SchemaReading:
         """See `SchemaReader`."""
-        async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as conn:
+        async with self._connection() as conn:
             return await read_schema(conn, self.capture, tables)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncGenerator[Connection]:
+        try:
+            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as conn:
+                yield conn
+        except asyncpg.InvalidCatalogNameError as error:
+            raise DatabaseMissingError(f"databases.{self.name}: {error}: {MISSING[self.name]}") from error
+        except UNAVAILABLE as error:
+            raise DatabaseUnreachableError(f"databases.{self.name}: {type(error).__name__}: {error}") from error
 
 
 @dataclass(slots=True)
@@ -108,6 +127,7 @@ class SchemaWatch:
     _checked: asyncio.Condition = field(default_factory=asyncio.Condition)
     _shown: dict[str, PausedTable] = field(default_factory=dict[str, PausedTable])
     _not_captured: frozenset[str] | None = None
+    _failure: str = ""
 
     @property
     def version(self) -> int:
@@ -120,7 +140,11 @@ class SchemaWatch:
         return {name: shape.comparison_schema for name, shape in self.agreement.known.items()}
 
     async def begin(self) -> None:
-        """Take the first readings; errors of the databases pass through."""
+        """Take the first readings.
+
+        Raises:
+            DatabaseUnreachableError: a database did not answer. Other errors of the databases pass through.
+        """
         self._checked_us = now_us()
         live, shadow = await self._read()
         self.agreement.begin(live, shadow, now_us())
@@ -139,16 +163,33 @@ class SchemaWatch:
             began_s = loop.time()
             try:
                 await self.check()
+                self._note_failure("")
+            except DatabaseMissingError as error:
+                self._note_failure(str(error), logging.ERROR)
+                await asyncio.sleep(RETRY_PAUSE_S)
+            except DatabaseUnreachableError as error:
+                self._note_failure(str(error))
+                await asyncio.sleep(RETRY_PAUSE_S)
             except (asyncpg.PostgresError, CaptureError, *UNAVAILABLE) as error:
-                logger.warning("schema_check_failed", extra={"error": f"{type(error).__name__}: {error}"})
+                self._note_failure(f"{type(error).__name__}: {error}")
                 await asyncio.sleep(RETRY_PAUSE_S)
             await asyncio.sleep(max(0.0, began_s + CHECK_PAUSE_S - loop.time()))
+
+    def _note_failure(self, failure: str, level: int = logging.WARNING) -> None:
+        """Log why the databases cannot be read, once for each reason, and that they can be again ("")."""
+        if failure == self._failure:
+            return
+        self._failure = failure
+        if failure:
+            logger.log(level, "schema_check_failed", extra={"error": failure})
+        else:
+            logger.info("schema_check_succeeded")
 
     async def check(self) -> None:
         """Read the definitions again if they have changed.
 
         Raises:
-            asyncpg.PostgresError, UNAVAILABLE, CaptureError: a database did not answer; nothing has changed.
+            DatabaseUnreachableError, asyncpg.PostgresError, UNAVAILABLE, CaptureError: a database did not answer; nothing has changed.
         """
         self._wanted.clear()
         self._begun += 1
@@ -263,6 +304,7 @@ class SchemaWatch:
                 }
                 for name, table in sorted(agreement.paused.items())
             ],
+            "unreadable": self._failure,
             "not_captured": list(agreement.not_captured),
             "tolerated": [str(difference) for difference in agreement.tolerated()],
         }

@@ -224,12 +224,15 @@ class ShadowState:
         Raises:
             DatabaseUnreachableError, CaptureError: it failed while the runner stops.
         """
-        wait_s = BACKOFF_FIRST_S
+        wait_s, logged = BACKOFF_FIRST_S, ""
         while True:
             try:
                 return await work()
             except (DatabaseUnreachableError, CaptureError) as error:
-                logger.warning("shadow_step_repeated", extra={"step": step, "error": str(error)})
+                # (once for each reason: a database may be down for hours)
+                if str(error) != logged:
+                    logged = str(error)
+                    logger.warning("shadow_step_repeated", extra={"step": step, "error": logged})
                 self.metrics.retries.labels(step).inc()
                 if self.stopping.is_set():
                     raise

@@ -1,4 +1,4 @@
-"""What a command must not import to start: `shadow status` and `shadow rollback` are waited for at night."""
+"""Imports that would delay `shadow status` and `shadow rollback`, which are waited for at night."""
 
 import subprocess
 import sys
