@@ -6,12 +6,18 @@ With the name of a slot, a persistent slot is created first and the dump reads e
 starts from the slot misses nothing and sees nothing twice.
 Afterwards sequences are advanced, so that ids generated in the shadow never equal ids that come from live, and the remains of live's own
 replication (publications, the change log; subscriptions are never copied) are dropped.
+
+All of that happens in a database of another name, which gets its own at the end: whatever waits for the shadow would write to a half-restored
+one, and both would wait for each other's locks.
+
+    CREATE DATABASE shadow_clone_1f9c03ab -> pg_restore, sequences -> ALTER DATABASE shadow_clone_1f9c03ab RENAME TO shadow
 """
 
 import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
@@ -28,11 +34,14 @@ from comparator.capture.replication import ReplicationConnection, environment
 from comparator.capture.session import APPLICATION_NAME, SESSION_SETTINGS, connect
 from comparator.capture.settings import CaptureSettings
 from comparator.capture.table_shape import quote
+from comparator.postgres import UNAVAILABLE
 
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
 STATEMENT_TIMEOUT_S = 600.0
+NAME_CHARS_MAX = 40
+"""Characters of the shadow's name in the name that the database has until it is complete, of 63 bytes at most."""
 SHADOW_START = 2**40
 """Next value of the shadow's bigint sequences: far above live's ids, and exact in JSON (below 2^53)."""
 
@@ -118,14 +127,22 @@ async def clone(live_dsn: str, shadow_dsn: str, options: CloneOptions) -> CloneR
         method = _method(live, same_server=same_server, options=options)
         await _ensure_absent(conn, target, replace=options.replace)
         lsn = 0
-        if method is CloneMethod.TEMPLATE:
-            await _copy_template(conn, live.name, target)
-        else:
-            await _execute(conn, f"CREATE DATABASE {quote(target)} TEMPLATE template0")
-            lsn = await _dump_and_restore(live_dsn, shadow_dsn, options, keep_owners=same_server)
+        unnamed = f"{target[:NAME_CHARS_MAX]}_clone_{secrets.token_hex(4)}"
+        try:
+            if method is CloneMethod.TEMPLATE:
+                await _copy_template(conn, live.name, unnamed)
+            else:
+                await _execute(conn, f"CREATE DATABASE {quote(unnamed)} TEMPLATE template0")
+                lsn = await _dump_and_restore(live_dsn, shadow_dsn, unnamed, options, keep_owners=same_server)
+            sequences = await _prepare_copy(shadow_dsn, unnamed)
+            await _execute(conn, f"ALTER DATABASE {quote(unnamed)} RENAME TO {quote(target)}")
+        except BaseException:
+            with contextlib.suppress(asyncpg.PostgresError, *UNAVAILABLE):
+                await conn.execute(f"DROP DATABASE IF EXISTS {quote(unnamed)} WITH (FORCE)", timeout=CONNECT_TIMEOUT_S)
+            raise
     finally:
         await conn.close()
-    return CloneResult(method, lsn, await _prepare_copy(shadow_dsn))
+    return CloneResult(method, lsn, sequences)
 
 
 def _method(live: _DatabaseLocation, *, same_server: bool, options: CloneOptions) -> CloneMethod:
@@ -192,15 +209,21 @@ async def _copy_template(conn: asyncpg.Connection, live: str, target: str) -> No
         raise CloneError(f"the template copy failed: {error}") from error
 
 
-async def _dump_and_restore(live_dsn: str, shadow_dsn: str, options: CloneOptions, *, keep_owners: bool) -> int:
-    """Dump live into a file and restore it; return the LSN at the slot's start, 0 without a slot."""
+async def _dump_and_restore(
+    live_dsn: str, shadow_dsn: str, database: str, options: CloneOptions, *, keep_owners: bool
+) -> int:
+    """Dump live into a file and restore it into a database of the shadow's server.
+
+    Returns:
+        The LSN at the slot's start, 0 without a slot.
+    """
     with tempfile.TemporaryDirectory(prefix="shadow-clone-") as folder:
         dump = str(Path(folder) / "live.dump")
         async with _snapshot(live_dsn, options.slot) as (snapshot, lsn):
             arguments = ["--format=custom", "--compress=0", "--no-publications", "--no-subscriptions", f"--file={dump}"]
             arguments += [f"--snapshot={snapshot}"] if snapshot else []
             await _run_program("pg_dump", arguments, dsn=live_dsn, options=options)
-        arguments = ["--exit-on-error", f"--dbname={environment(shadow_dsn).get('PGDATABASE', '')}"]
+        arguments = ["--exit-on-error", f"--dbname={database}"]
         arguments += [] if keep_owners else ["--no-owner", "--no-privileges"]
         await _run_program("pg_restore", [*arguments, dump], dsn=shadow_dsn, options=options)
     return lsn
@@ -275,9 +298,9 @@ GROUP BY s.seqrelid, s.seqmax ORDER BY 1
 """
 
 
-async def _prepare_copy(shadow_dsn: str) -> int:
+async def _prepare_copy(shadow_dsn: str, database: str) -> int:
     """Drop the remains of live's replication in the copy and advance its sequences; return the number of sequences."""
-    conn = await _connect(shadow_dsn)
+    conn = await _connect(shadow_dsn, database=database)
     try:
         await trigger_log.remove(conn, CaptureSettings())
         for row in await conn.fetch(PUBLICATIONS, timeout=STATEMENT_TIMEOUT_S):

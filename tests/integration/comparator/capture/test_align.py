@@ -2,9 +2,11 @@
 
 import argparse
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -171,6 +173,36 @@ async def test_failed_clone_leaves_no_slot(live: str, shadow: str, tmp_path: Pat
         await clone(live, shadow, CloneOptions(programs=tmp_path, slot="left_over"))
     conn = await asyncpg.connect(live)
     assert await conn.fetchval("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'left_over'") == 0
+    await conn.close()
+
+
+DATABASES = "SELECT datname FROM pg_database WHERE datname LIKE $1 || '%'"
+
+
+@pytest.mark.parametrize("method", list(CloneMethod))
+async def test_failed_clone_leaves_no_database(live: str, shadow: str, tmp_path: Path, method: CloneMethod) -> None:
+    name = urlsplit(shadow).path.lstrip("/")
+    conn = await asyncpg.connect(live)
+    # (a connection, so that nothing can be copied by template, and a folder without pg_dump)
+    with pytest.raises(CloneError):
+        await clone(live, shadow, CloneOptions(method=method, programs=tmp_path))
+    assert await conn.fetch(DATABASES, name) == []
+    await conn.close()
+
+
+async def test_clone_appears_when_it_is_complete(live: str, shadow: str, programs: Path) -> None:
+    """Something waits for the database, and reads the last table that is restored as soon as it can connect."""
+    conn = await asyncpg.connect(live)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(clone(live, shadow, CloneOptions(programs=programs)), name="clone")
+        waiting = None
+        while waiting is None:
+            with contextlib.suppress(asyncpg.InvalidCatalogNameError):
+                waiting = await asyncpg.connect(shadow)
+        rows = await waiting.fetchval("SELECT count(*) FROM account")
+        born = await waiting.fetchval("INSERT INTO account (address) VALUES ('new') RETURNING id")
+        await waiting.close()
+    assert (rows, born) == (2500, SHADOW_START)
     await conn.close()
 
 
