@@ -91,7 +91,9 @@ class DatabaseSchema:
             async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as conn:
                 yield conn
         except asyncpg.InvalidCatalogNameError as error:
-            raise DatabaseMissingError(f"databases.{self.name}: {error}: {MISSING[self.name]}") from error
+            # (its text may go on with a DETAIL, in a line of its own)
+            reason = error.args[0]
+            raise DatabaseMissingError(f"databases.{self.name}: {reason}: {MISSING[self.name]}") from error
         except UNAVAILABLE as error:
             raise DatabaseUnreachableError(f"databases.{self.name}: {type(error).__name__}: {error}") from error
 
