@@ -1,21 +1,19 @@
-"""Make control characters visible, so that a text can be shown on a terminal. Pure."""
+r"""Show what cannot be seen in a text, or changes what is seen around it, as escapes: for terminals and pages. Pure.
 
-import re
-from typing import Final
-
-_CONTROLS: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
-)
-"""C0 but for tab and line feed, DEL, C1, bidirectional controls, line separators, invisible tags, lone surrogates."""
+"a\u202eb"     a\u202eb        a mark of direction would turn the text around
+"a\u200bb"     a\u200bb        two texts that look the same are told apart
+"\x1b[31mred"  \x1b[31mred     a terminal would obey it
+"""
 
 
-def visible(text: str) -> str:
-    """Return a text with its control characters as escapes; the same object when it has none."""
-    return _CONTROLS.sub(_escape, text) if not text.isascii() or not text.isprintable() else text
+def visible(text: str, *, lines: bool = False) -> str:
+    """Return a text with everything that is not printable as escapes of Python; the same object when there is nothing to escape.
 
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    Args:
+        text: any text.
+        lines: keep ends of lines and tabs.
+    """
+    if text.isprintable():
+        return text
+    kept = "\n\t" if lines else ""
+    return "".join(one if one.isprintable() or one in kept else one.encode("unicode_escape").decode() for one in text)

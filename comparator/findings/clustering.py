@@ -106,16 +106,19 @@ class Signature:
 
 
 _WORDS: Final = {
-    Kind.MISSING: "missing in the candidate",
-    Kind.EXTRA: "missing in the legacy",
-    Kind.MISSING_ROW: "row missing in the candidate",
-    Kind.EXTRA_ROW: "row missing in the legacy",
+    Kind.MISSING: "only on legacy",
+    Kind.EXTRA: "only on candidate",
+    Kind.MISSING_ROW: "row only on legacy",
+    Kind.EXTRA_ROW: "row only on candidate",
     Kind.ORDER: "other order",
 }
 
 
 def change_in_words(kind: Kind, shape: str) -> str:
-    """Describe a kind of difference for people: `candidate null, legacy text`, `other value (number)`, `row missing in the legacy`."""
+    """Describe a kind of difference for people: `candidate null, legacy text`, `other value (number)`, `row only on candidate`.
+
+    Never `missing`, which depends on the side that one thinks of.
+    """
     if kind in _WORDS:
         return _WORDS[kind]
     candidate, separator, legacy = shape.partition(" / ")

@@ -2,7 +2,7 @@
 
 - `store.Store` adds batches; `writes` has its statements, `schema` the migrations and the partitions by day.
 - `rollups` keeps counts while writing, so that nothing is counted when asked; `finding_sets` keeps what causes are solved from.
-- `causes` solves and stores causes, and reads them.
+- `causes` solves and stores causes, and reads them; `cause_hours` counts their exchanges by hour.
 - `cause_activity` reads how the exchanges of causes are spread over time and sides.
 - `ended` notes by number the exchanges that ended, in the transaction of the verdicts.
 - `step_evidence` counts what the gates of the rollout read, while verdicts are stored.

@@ -12,8 +12,9 @@ from typing import Final
 from comparator.findings.cases import Case, load
 from comparator.postgres import Connection
 from comparator.stats.distinct_sketch import distinct, merged
+from comparator.store.cause_hours import HOUR
 from comparator.store.comparison_detail import unpack
-from comparator.store.rollups import SLOT
+from comparator.store.rollups import ALL_ROUTES, SLOT, slot_of
 
 
 @dataclass(slots=True)
@@ -36,11 +37,19 @@ class CauseActivity:
         return self.by_side.total()
 
 
-SELECT_ACTIVITY = """
-SELECT cause_set.cause_id, date_bin($3, part.slot, $1) AS begins, part.served_by, part.stage, sum(part.count)::bigint AS count
-FROM shadow.finding_set_slot AS part JOIN shadow.cause_set ON cause_set.set_id = part.set_id
-WHERE part.slot >= $1 AND part.slot < $2 AND ($4 = '' OR cause_set.cause_id = $4)
-GROUP BY 1, 2, 3, 4
+SELECT_HOURS = """
+SELECT cause_id, date_bin($3, hour, $1) AS begins, served_by, stage, sum(count)::bigint AS count
+FROM shadow.cause_hour WHERE hour >= $1 AND hour < $2 AND count > 0 AND ($4 = '' OR cause_id = $4)
+GROUP BY GROUPING SETS ((cause_id, date_bin($3, hour, $1)), (cause_id, served_by), (cause_id, stage))
+"""
+SELECT_SLOTS = """
+WITH part AS MATERIALIZED (
+    SELECT set_id, date_bin($3, slot, $1) AS begins, served_by, stage, sum(count) AS count
+    FROM shadow.finding_set_slot WHERE slot >= $1 AND slot < $2 GROUP BY 1, 2, 3, 4
+)
+SELECT cause_id, begins, served_by, stage, sum(count)::bigint AS count
+FROM part JOIN shadow.cause_set USING (set_id) WHERE $4 = '' OR cause_id = $4
+GROUP BY GROUPING SETS ((cause_id, begins), (cause_id, served_by), (cause_id, stage))
 """
 
 
@@ -53,15 +62,20 @@ async def cause_activity(
         conn: a connection.
         since: aware time.
         until: aware time.
-        bin_length: length of a bin; bins begin at `since`. Slots longer than a bin are in the bin of their begin.
+        bin_length: length of a bin; bins begin at `since`. Slots longer than a bin are in the bin of their begin. Bins of hours are
+            read from counts by hour, so `since` is to be the begin of one (`begin_of_bins`).
         cause: of this one alone; "" for all.
     """
     activity: dict[str, CauseActivity] = {}
-    for record in await conn.fetch(SELECT_ACTIVITY, since, until, bin_length, cause):
+    statement = SELECT_HOURS if bin_length >= HOUR else SELECT_SLOTS
+    for record in await conn.fetch(statement, since, until, bin_length, cause):
         one = activity.setdefault(record["cause_id"], CauseActivity())
-        one.bins[record["begins"]] += record["count"]
-        one.by_side[record["served_by"]] += record["count"]
-        one.by_stage[record["stage"]] += record["count"]
+        if record["begins"] is not None:
+            one.bins[record["begins"]] = record["count"]
+        elif record["served_by"] is not None:
+            one.by_side[record["served_by"]] = record["count"]
+        else:
+            one.by_stage[record["stage"]] = record["count"]
     return activity
 
 
@@ -81,31 +95,42 @@ SELECT_COMPARED = """
 SELECT served_by, route, date_bin($3, minute, $1) AS begins, sum(match + known + mismatch + transient)::bigint AS compared,
     sum(mismatch)::bigint AS mismatches, sum(effects_compared)::bigint AS rows_compared
 FROM shadow.step_count WHERE minute >= $1 AND minute < $2
-GROUP BY 1, 2, 3
+GROUP BY GROUPING SETS ((served_by), (route), (date_bin($3, minute, $1)))
+"""
+SELECT_COMPARED_SLOTS = """
+SELECT served_by, route, date_bin($3, slot, $1) AS begins, sum(compared)::bigint AS compared, sum(mismatches)::bigint AS mismatches,
+    sum(effects_compared)::bigint AS rows_compared
+FROM shadow.slot_total WHERE slot >= $1 AND slot < $2
+GROUP BY GROUPING SETS ((served_by), (route), (date_bin($3, slot, $1)))
 """
 
 
 async def compared_activity(
     conn: Connection, *, since: dt.datetime, until: dt.datetime, bin_length: dt.timedelta
 ) -> ComparedActivity:
-    """Return what was compared from `since` to `until`, by minutes."""
+    """Return what was compared from `since` to `until`, by minutes; by ten minutes for bins of that length and longer ones."""
     activity = ComparedActivity()
-    for record in await conn.fetch(SELECT_COMPARED, since, until, bin_length):
-        activity.compared += record["compared"]
-        activity.mismatches += record["mismatches"]
-        activity.rows_compared += record["rows_compared"]
-        activity.by_side[record["served_by"]] += record["compared"]
-        activity.by_route[record["route"]] += record["compared"]
-        activity.bins[record["begins"]] += record["compared"]
+    statement = SELECT_COMPARED_SLOTS if bin_length >= SLOT else SELECT_COMPARED
+    for record in await conn.fetch(statement, since, until, bin_length):
+        compared: int = record["compared"]
+        if record["route"] is not None:
+            activity.by_route[record["route"]] = compared
+        elif record["begins"] is not None:
+            activity.bins[record["begins"]] = compared
+        else:
+            activity.by_side[record["served_by"]] = compared
+            activity.compared += compared
+            activity.mismatches += record["mismatches"]
+            activity.rows_compared += record["rows_compared"]
     return activity
 
 
-SELECT_KEYS = "SELECT keys FROM shadow.key_total WHERE cardinality($1::text[]) = 0 OR route = ANY($1)"
+SELECT_KEYS = "SELECT keys FROM shadow.key_total WHERE route = ANY($1)"
 
 
 async def keys_seen(conn: Connection, *, routes: Sequence[str] = ()) -> int:
     """Return the number of different ordering keys of all comparisons that are kept, of some routes or of all; beyond 511 an estimate."""
-    return distinct(merged([record["keys"] for record in await conn.fetch(SELECT_KEYS, list(routes))]))
+    return distinct(merged([record["keys"] for record in await conn.fetch(SELECT_KEYS, list(routes) or [ALL_ROUTES])]))
 
 
 SELECT_TABLES = """
@@ -147,6 +172,16 @@ async def causes_of_set(conn: Connection, set_id: str) -> tuple[str, ...]:
 BIN_LENGTHS: Final = tuple(
     dt.timedelta(seconds=seconds) for seconds in (10, 30, 60, 300, 600, 1_800, 3_600, 10_800, 21_600, 86_400)
 )
+
+
+def begin_of_bins(since: dt.datetime, bin_length: dt.timedelta) -> dt.datetime:
+    """Return the begin of the first bin: `since` rounded down to the unit in which bins of this length are counted.
+
+    bins of 30 s begin with a minute, of 30 min with ten minutes, of 6 h with an hour
+    """
+    if bin_length < SLOT:
+        return since.replace(second=0, microsecond=0)
+    return slot_of(since) if bin_length < HOUR else since.replace(minute=0, second=0, microsecond=0)
 
 
 def bin_length_of(span: dt.timedelta, *, bins_max: int, age: dt.timedelta = dt.timedelta(0)) -> dt.timedelta:

@@ -21,6 +21,7 @@ from comparator.findings.causes import Cause, CauseBody, FindingSet, KnownCause,
 from comparator.findings.clustering import FindingState, Signature
 from comparator.findings.tokens import Token, token_of
 from comparator.postgres import Connection
+from comparator.store.cause_hours import move_sets
 from comparator.store.comparison_detail import unpack
 from comparator.store.queries import SET_FINDING_STATE, newest_release
 from comparator.store.rows import CauseList, CauseRow
@@ -118,8 +119,14 @@ async def refresh_causes(
         evidence = await stored_evidence(conn)
         sets, known = await _load_sets(conn), await _load_known(conn)
         named = await asyncio.to_thread(find_causes, sets, known)
-        await _store(conn, named, sets, now=now)
-        await _fold_rare(conn, named, sets, sets_max)
+        added, removed = await _store(conn, named, sets, now=now)
+        heirs = heirs_of(sets, named.causes, sets_max=sets_max)
+        # A runner that is adding to one of these sets is waited for, and inserts it again afterwards: no count of it is lost. All are
+        # locked at once, in the order of their ids, as runners do.
+        locked = {identity for _, identity in (*added, *removed)} | {*heirs, *heirs.values()}
+        await conn.execute(LOCK_SETS, sorted(locked))
+        await move_sets(conn, added=added, removed=removed)
+        await _fold_rare(conn, heirs)
         await conn.execute(SET_SOLUTION, now, evidence.exchanges, evidence.sets)
     return named
 
@@ -236,9 +243,11 @@ DELETE FROM shadow.cause_set WHERE NOT EXISTS (
     SELECT FROM unnest($1::text[], $2::text[]) AS kept (cause_id, set_id)
     WHERE kept.cause_id = cause_set.cause_id AND kept.set_id = cause_set.set_id
 )
+RETURNING cause_id, set_id
 """
 INSERT_ASSIGNMENTS = """
 INSERT INTO shadow.cause_set (cause_id, set_id) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING
+RETURNING cause_id, set_id
 """
 MERGE_CAUSE = "UPDATE shadow.cause SET merged_into = $2, exchanges = 0 WHERE id = $1 OR merged_into = $1"
 EMPTY_CAUSES = """
@@ -247,7 +256,14 @@ WHERE merged_into IS NULL AND exchanges > 0 AND NOT id = ANY($1)
 """
 
 
-async def _store(conn: Connection, named: NamedCauses, sets: Sequence[FindingSet], *, now: dt.datetime) -> None:
+_Pairs = Sequence[tuple[str, str]]
+"""Pairs of a cause and a set of findings."""
+
+
+async def _store(
+    conn: Connection, named: NamedCauses, sets: Sequence[FindingSet], *, now: dt.datetime
+) -> tuple[_Pairs, _Pairs]:
+    """Store causes with their states; return the pairs of causes and sets that were added, and those that were removed."""
     routes = {one.id: one.route for one in sets}
     for cause in sorted(named.causes, key=lambda c: c.id):
         await conn.execute(
@@ -268,14 +284,15 @@ async def _store(conn: Connection, named: NamedCauses, sets: Sequence[FindingSet
         )
     pairs = sorted((cause.id, identity) for cause in named.causes for identity in cause.sets)
     columns = [cause_id for cause_id, _ in pairs], [identity for _, identity in pairs]
-    await conn.execute(DELETE_ASSIGNMENTS, *columns)
-    await conn.execute(INSERT_ASSIGNMENTS, *columns)
+    removed = [tuple(record) for record in await conn.fetch(DELETE_ASSIGNMENTS, *columns)]
+    added = [tuple(record) for record in await conn.fetch(INSERT_ASSIGNMENTS, *columns)]
     await conn.execute(EMPTY_CAUSES, [cause.id for cause in named.causes])
     for old, new in sorted(named.merged.items()):
         await conn.execute(MERGE_CAUSE, old, new)
     for record in await conn.fetch(REOPEN_CAUSES, now):
         await conn.execute(REOPEN_FINDINGS, record["findings"], now)
     await _cover_findings(conn, now=now)
+    return added, removed
 
 
 # Sets beyond the bound.
@@ -314,13 +331,10 @@ WHERE held.id = gone.heir
 DELETE_SETS = "DELETE FROM shadow.finding_set WHERE id = ANY($1)"
 
 
-async def _fold_rare(conn: Connection, named: NamedCauses, sets: Sequence[FindingSet], sets_max: int) -> None:
-    """Fold the rarest sets beyond the bound into the commonest set of their route with the same causes."""
-    heirs = heirs_of(sets, named.causes, sets_max=sets_max)
+async def _fold_rare(conn: Connection, heirs: Mapping[str, str]) -> None:
+    """Fold sets into their heirs, which have the same causes; the caller holds all of them locked."""
     if heirs:
         columns = list(heirs), list(heirs.values())
-        # A runner that is adding to one of them is waited for, and inserts it again afterwards: no count of it is lost.
-        await conn.execute(LOCK_SETS, sorted({*heirs, *heirs.values()}))
         await conn.execute(FOLD_TOTALS, *columns)
         await conn.execute(FOLD_SET_SLOTS, *columns)
         await conn.execute(FOLD_SETS, *columns)
@@ -466,14 +480,12 @@ FROM shadow.cause_set JOIN shadow.finding_set_total AS total USING (set_id) WHER
 """
 COUNT_MISMATCHES = """
 SELECT
-    coalesce(sum(total.count), 0)::bigint AS mismatches,
-    coalesce(sum(total.count) FILTER (WHERE attributed.set_id IS NULL), 0)::bigint AS unattributed
-FROM (
-    SELECT set_id, sum(count) AS count FROM shadow.finding_set_total
-    WHERE ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day <= $2)
-    GROUP BY set_id
-) AS total
-LEFT JOIN (SELECT DISTINCT set_id FROM shadow.cause_set) AS attributed USING (set_id)
+    (SELECT coalesce(sum(count), 0) FROM shadow.finding_set_total
+     WHERE ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day <= $2))::bigint AS mismatches,
+    (SELECT coalesce(sum(total.count), 0)
+     FROM shadow.finding_set AS held JOIN shadow.finding_set_total AS total ON total.set_id = held.id
+     WHERE NOT EXISTS (SELECT FROM shadow.cause_set WHERE cause_set.set_id = held.id)
+        AND ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day <= $2))::bigint AS unattributed
 """
 
 

@@ -10,6 +10,7 @@ from comparator.findings.cases import dump
 from comparator.findings.tokens import token_of
 from comparator.postgres import Connection
 from comparator.stats.distinct_sketch import sketch_of
+from comparator.store.cause_hours import add_to_causes
 from comparator.store.comparison_detail import ComparedExchange, pack, served_at
 from comparator.store.rollups import slot_of
 
@@ -95,6 +96,7 @@ async def add_sets(conn: Connection, fresh: Iterable[ComparedExchange], *, exemp
         rows = [(*key, count) for key, count in sorted(counted.items())]
         if rows:
             await conn.execute(statement, *(list(column) for column in zip(*rows, strict=True)))
+    await add_to_causes(conn, slots)
 
 
 def _served(compared: ComparedExchange) -> tuple[str, str]:

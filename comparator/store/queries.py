@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from comparator.errors import UnknownFindingError
 from comparator.exchanges.comparison import Verdict
@@ -18,10 +18,12 @@ from comparator.store.comparison_detail import unpack, unpacked_detail
 from comparator.store.rows import (
     ComparisonFilter,
     ComparisonLine,
+    ComparisonPage,
     ComparisonRow,
     Finding,
     KnownTotal,
     RouteLatency,
+    RuleTotal,
     VerdictTotal,
 )
 from comparator.store.timeline import unpacked_timeline
@@ -67,6 +69,22 @@ GROUP BY route, declaration ORDER BY route, declaration
 async def known_totals(conn: Connection, *, since: dt.date) -> tuple[KnownTotal, ...]:
     """Return the totals of known differences from a day on."""
     return tuple([KnownTotal(*record.values()) for record in await conn.fetch(SELECT_KNOWN_TOTALS, since)])
+
+
+SELECT_RULE_TOTALS = """
+SELECT rule, sum(hits)::bigint AS hits, sum(expired)::bigint AS expired, array_agg(DISTINCT route ORDER BY route) AS routes
+FROM shadow.rule_total WHERE day >= $1 GROUP BY rule ORDER BY rule
+"""
+
+
+async def rule_totals(conn: Connection, *, since: dt.date) -> tuple[RuleTotal, ...]:
+    """Return how often each rule applied from a day on; rules that never did are left out."""
+    return tuple(
+        [
+            RuleTotal(record["rule"], record["hits"], record["expired"], tuple(record["routes"]))
+            for record in await conn.fetch(SELECT_RULE_TOTALS, since)
+        ]
+    )
 
 
 def counts_of(totals_by_cause: Sequence[VerdictTotal], *, route: str = "") -> VerdictCounts:
@@ -267,22 +285,38 @@ async def comparisons(
     return tuple([_comparison_row(dict(record)) for record in records])
 
 
-SELECT_COMPARISON_PAGE = """
+SEARCHED_MAX: Final = 50_000
+"""Comparisons that are looked at for one page, one after another, where a filter has no index."""
+SCATTERED_MAX: Final = 5_000
+"""The same where they are found by an index, and lie scattered."""
+SELECT_SEARCHED = """
 SELECT
     served_at, exchange_id, route, served_by, stage, verdict, cause, confirmed, effects_compared, served_status, mirrored_status,
     served_us, mirrored_us, rows_served, rows_mirrored, difference_count
 FROM shadow.comparison
 WHERE served_at >= $1 AND (served_at, exchange_id) < ($2, $3) AND ($4 = '' OR route = $4) AND ($5 = '' OR verdict = $5)
-    AND ($6 = '' OR served_by = $6) AND ($7::integer IS NULL OR served_status = $7 OR mirrored_status = $7)
-    AND served_us >= $8 AND ($9 = '' OR exchange_id = $9)
+    AND ($6 = '' OR exchange_id = $6) AND ($7::bigint[] IS NULL OR key_digest = ANY($7))
 ORDER BY served_at DESC, exchange_id DESC
-LIMIT $10
 """
+SELECT_COMPARISON_PAGE = f"""
+SELECT * FROM ({SELECT_SEARCHED} LIMIT $8) AS searched
+WHERE ($9 = '' OR route = $9) AND ($10 = '' OR served_by = $10)
+    AND ($11::integer IS NULL OR served_status = $11 OR mirrored_status = $11) AND served_us >= $12
+ORDER BY served_at DESC, exchange_id DESC
+LIMIT $13
+"""  # noqa: S608 (all its parts are constants)
+SELECT_LAST_SEARCHED = f"SELECT served_at, exchange_id FROM ({SELECT_SEARCHED} LIMIT 1 OFFSET $8) AS searched"  # noqa: S608
 
 
 async def comparison_page(
-    conn: Connection, chosen: ComparisonFilter, *, since: dt.datetime, before: tuple[dt.datetime, str], limit: int
-) -> tuple[ComparisonLine, ...]:
+    conn: Connection,
+    chosen: ComparisonFilter,
+    *,
+    since: dt.datetime,
+    before: tuple[dt.datetime, str],
+    limit: int,
+    searched_max: int | None = None,
+) -> ComparisonPage:
     """Return comparisons without their details, newest first.
 
     Args:
@@ -291,20 +325,21 @@ async def comparison_page(
         since: the oldest time.
         before: time and id of the last one of the page before; those that come after it are returned.
         limit: greatest number.
+        searched_max: greatest number of comparisons that are looked at; None for SEARCHED_MAX or SCATTERED_MAX.
     """
-    records = await conn.fetch(
-        SELECT_COMPARISON_PAGE,
-        since,
-        *before,
-        chosen.route,
-        chosen.verdict,
-        chosen.served_by,
-        chosen.status,
-        chosen.served_us_min,
-        chosen.exchange_id,
-        limit,
-    )
-    return tuple([ComparisonLine(*record.values()) for record in records])
+    # One index serves the search: that of the verdict, which is the more selective one, or that of the route.
+    verdict = "" if chosen.verdict == Verdict.MATCH else chosen.verdict
+    routes = ("", chosen.route) if verdict else (chosen.route, "")
+    if searched_max is None:
+        searched_max = SCATTERED_MAX if verdict or routes[0] else SEARCHED_MAX
+    searched = since, *before, routes[0], chosen.verdict, chosen.exchange_id, chosen.key_digests
+    rest = routes[1], chosen.served_by, chosen.status, chosen.served_us_min
+    records = await conn.fetch(SELECT_COMPARISON_PAGE, *searched, searched_max, *rest, limit)
+    lines = tuple([ComparisonLine(*record.values()) for record in records])
+    if len(lines) < limit:
+        last = await conn.fetchrow(SELECT_LAST_SEARCHED, *searched, searched_max - 1)
+        return ComparisonPage(lines, (last["served_at"], last["exchange_id"]) if last else None)
+    return ComparisonPage(lines)
 
 
 SELECT_COMPARISONS_OF = """

@@ -13,11 +13,14 @@ from comparator.exchanges.model import Failed
 from comparator.postgres import Connection
 from comparator.stats import quantile_sketch
 from comparator.stats.distinct_sketch import sketch_of
+from comparator.stats.duration_buckets import bucket_of
 from comparator.stats.quantile_sketch import QuantileSketch
 from comparator.store.comparison_detail import ComparedExchange, served_at, status_of
 
 SLOT: Final = dt.timedelta(minutes=10)
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+ALL_ROUTES: Final = ""
+"""The route under which distinct keys of all routes are counted."""
 ROW_CAUSES: Final = frozenset({VerdictCause.EFFECTS, VerdictCause.RESPONSE_AND_EFFECTS})
 """Causes of a mismatch in which rows differ."""
 
@@ -30,6 +33,7 @@ def slot_of(at: dt.datetime) -> dt.datetime:
 async def add_rollups(conn: Connection, fresh: Sequence[ComparedExchange]) -> None:
     """Add new comparisons to all rollups."""
     await _add_slots(conn, fresh)
+    await _add_slot_durations(conn, fresh)
     await _add_durations(conn, fresh)
     await _add_keys(conn, fresh)
     await _add_releases(conn, fresh)
@@ -97,12 +101,31 @@ async def add_known_totals(conn: Connection, fresh: Iterable[ComparedExchange]) 
     await _add(conn, ADD_KNOWN_TOTALS, [(*key, *texts[key], count) for key, count in sorted(counts.items())])
 
 
+ADD_RULE_TOTALS = """
+INSERT INTO shadow.rule_total (day, route, rule, hits, expired)
+SELECT * FROM unnest($1::date[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+ON CONFLICT (day, route, rule) DO UPDATE SET hits = rule_total.hits + excluded.hits, expired = rule_total.expired + excluded.expired
+"""
+
+
+async def add_rule_totals(conn: Connection, fresh: Iterable[ComparedExchange]) -> None:
+    """Add new comparisons to the totals of the rules that allowed a difference in them, or that had expired."""
+    totals: dict[tuple[dt.date, str, str], list[int]] = {}
+    for one in fresh:
+        for rule, expired in {(hit.rule, hit.expired) for hit in one.comparison.rule_hits}:
+            total = totals.setdefault((served_at(one).date(), one.exchange.route, rule), [0, 0])
+            total[expired] += 1
+    await _add(conn, ADD_RULE_TOTALS, [(*key, *total) for key, total in sorted(totals.items())])
+
+
 ADD_SLOTS = """
 INSERT INTO shadow.slot_total (
-    slot, route, served_by, requests, compared, mismatches, row_mismatches, mirrored_errors, rows_served
+    slot, route, served_by, requests, compared, mismatches, row_mismatches, mirrored_errors, rows_served, known,
+    transient, effects_compared
 )
 SELECT * FROM unnest(
-    $1::timestamptz[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[]
+    $1::timestamptz[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
+    $10::bigint[], $11::bigint[], $12::bigint[]
 )
 ON CONFLICT (slot, route, served_by) DO UPDATE SET
     requests = slot_total.requests + excluded.requests,
@@ -110,7 +133,10 @@ ON CONFLICT (slot, route, served_by) DO UPDATE SET
     mismatches = slot_total.mismatches + excluded.mismatches,
     row_mismatches = slot_total.row_mismatches + excluded.row_mismatches,
     mirrored_errors = slot_total.mirrored_errors + excluded.mirrored_errors,
-    rows_served = slot_total.rows_served + excluded.rows_served
+    rows_served = slot_total.rows_served + excluded.rows_served,
+    known = slot_total.known + excluded.known,
+    transient = slot_total.transient + excluded.transient,
+    effects_compared = slot_total.effects_compared + excluded.effects_compared
 """
 
 
@@ -126,10 +152,30 @@ async def _add_slots(conn: Connection, fresh: Iterable[ComparedExchange]) -> Non
             comparison.verdict is Verdict.MISMATCH and comparison.cause in ROW_CAUSES,
             status is None or status >= 500,
             comparison.rows[0],
+            comparison.verdict is Verdict.KNOWN,
+            comparison.verdict is Verdict.TRANSIENT,
+            comparison.verdict is not Verdict.FAILED and comparison.effects_compared,
         )
         earlier = sums.setdefault(key, [0] * len(figures))
         sums[key] = [before + int(figure) for before, figure in zip(earlier, figures, strict=True)]
     await _add(conn, ADD_SLOTS, [(*key, *figures) for key, figures in sorted(sums.items())])
+
+
+ADD_SLOT_DURATIONS = """
+INSERT INTO shadow.slot_duration (slot, side, bucket, count)
+SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::integer[], $4::bigint[])
+ON CONFLICT (slot, side, bucket) DO UPDATE SET count = slot_duration.count + excluded.count
+"""
+
+
+async def _add_slot_durations(conn: Connection, fresh: Iterable[ComparedExchange]) -> None:
+    counts = Counter(
+        (slot_of(served_at(one)), str(observation.side), bucket_of(observation.duration_ns / 1000))
+        for one in fresh
+        if one.comparison.verdict is not Verdict.FAILED
+        for observation in (one.served, one.mirrored)
+    )
+    await _add(conn, ADD_SLOT_DURATIONS, [(*key, count) for key, count in sorted(counts.items())])
 
 
 INSERT_DURATIONS = """
@@ -177,7 +223,8 @@ async def _add_keys(conn: Connection, fresh: Iterable[ComparedExchange]) -> None
     keys: dict[tuple[dt.date, str], set[int]] = {}
     for one in fresh:
         if one.key_digest is not None:
-            keys.setdefault((served_at(one).date(), one.exchange.route), set()).add(one.key_digest)
+            for route in (one.exchange.route, ALL_ROUTES):
+                keys.setdefault((served_at(one).date(), route), set()).add(one.key_digest)
     for key, digests in sorted(keys.items()):
         await conn.execute(ADD_KEYS, *key, list(sketch_of(digests)))
 
@@ -223,6 +270,9 @@ DELETE_OLD = (
     "DELETE FROM shadow.duration_total WHERE day < $1::timestamptz::date",
     "DELETE FROM shadow.release_total WHERE day < $1::timestamptz::date",
     "DELETE FROM shadow.finding_set_slot WHERE slot < $1",
+    "DELETE FROM shadow.slot_duration WHERE slot < $1",
+    "DELETE FROM shadow.rule_total WHERE day < $1::timestamptz::date",
+    "DELETE FROM shadow.cause_hour WHERE hour < $1",
     "DELETE FROM shadow.finding_set_total WHERE day < $1::timestamptz::date",
     "DELETE FROM shadow.finding_set WHERE last_seen < $1",
 )

@@ -33,6 +33,23 @@ class KnownTotal:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleTotal:
+    """The number of comparisons in which a rule allowed a difference.
+
+    Attributes:
+        rule: its path in config.yaml, by which it is counted; a rule that takes the place of another one goes on with its counts.
+        hits: comparisons in which it allowed at least one difference.
+        expired: comparisons in which it would have, but had expired.
+        routes: routes of these comparisons.
+    """
+
+    rule: str
+    hits: int
+    expired: int
+    routes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A finding: like differences at one place.
 
@@ -218,6 +235,14 @@ class ComparisonLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ComparisonPage:
+    """One page of comparisons, newest first; `searched_to` is where the search ended early, None where it did not."""
+
+    lines: tuple[ComparisonLine, ...]
+    searched_to: tuple[dt.datetime, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ComparisonRow(ComparisonLine):
     """One stored comparison.
 
@@ -245,6 +270,7 @@ class ComparisonFilter:
         status: status code of one of the sides.
         served_us_min: least duration of the serving side, in microseconds.
         exchange_id: id of the exchange.
+        key_digests: digests of its ordering key, one for each key of the journal; None for any key.
     """
 
     route: str = ""
@@ -253,3 +279,4 @@ class ComparisonFilter:
     status: int | None = None
     served_us_min: int = 0
     exchange_id: str = ""
+    key_digests: tuple[int, ...] | None = None

@@ -1,7 +1,8 @@
 """Read counts and durations over time, for charts: in bins of equal length, the empty ones left out.
 
-A short span is read from the comparisons themselves, at any length of bins. A longer one is read from the counts by minute that are kept
-for the gates, so that it costs the same however many comparisons there are.
+A short span is read from the comparisons themselves, in bins shorter than a minute. A longer one, and one with many comparisons, is read from counts that were kept while verdicts
+were stored, so that it costs the same however many comparisons there are: by minute, and by ten minutes for bins of that length and longer
+ones.
 """
 
 import datetime as dt
@@ -14,9 +15,13 @@ from comparator.exchanges.model import Side
 from comparator.postgres import Connection
 from comparator.stats.confidence import VerdictCounts
 from comparator.stats.duration_buckets import log_quantile
+from comparator.store.rollups import SLOT
 
 FINE_SPAN_MAX: Final = dt.timedelta(minutes=15)
 """Longest span that is read from the comparisons."""
+FINE_COMPARISONS_MAX: Final = 20_000
+"""Number of comparisons in a span up to which it is read from them: reading more would take longer than a screen may."""
+MINUTE: Final = dt.timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +68,24 @@ SELECT
 FROM shadow.step_count WHERE minute >= $1 AND minute < $2
 GROUP BY 1 ORDER BY 1
 """
+SELECT_SLOT_COUNTS = """
+SELECT
+    date_bin($3, slot, $1) AS begins, sum(compared - known - mismatches - transient)::bigint AS match, sum(known)::bigint AS known,
+    sum(mismatches)::bigint AS mismatch, sum(transient)::bigint AS transient, sum(requests - compared)::bigint AS failed,
+    sum(effects_compared)::bigint AS rows_compared
+FROM shadow.slot_total WHERE slot >= $1 AND slot < $2
+GROUP BY 1 ORDER BY 1
+"""
 
 
 async def counts_over_time(
     conn: Connection, *, since: dt.datetime, until: dt.datetime, bin_s: int
 ) -> tuple[CountBin, ...]:
     """Return the comparisons from `since` to `until` in bins of `bin_s` seconds, which begin at `since`."""
-    statement = SELECT_FINE_COUNTS if _is_fine(since, until) else SELECT_COUNTS
-    records = await conn.fetch(statement, since, until, dt.timedelta(seconds=bin_s))
+    length = dt.timedelta(seconds=bin_s)
+    by_slot = SELECT_SLOT_COUNTS if length >= SLOT else SELECT_COUNTS
+    statement = SELECT_FINE_COUNTS if length < MINUTE else by_slot
+    records = await conn.fetch(statement, since, until, length)
     return tuple(
         CountBin(
             record["begins"],
@@ -79,10 +94,6 @@ async def counts_over_time(
         )
         for record in records
     )
-
-
-def _is_fine(since: dt.datetime, until: dt.datetime) -> bool:
-    return until - since <= FINE_SPAN_MAX
 
 
 SELECT_FINE_DURATIONS = """
@@ -97,13 +108,32 @@ FROM (
 ) AS durations
 GROUP BY 1, 2 ORDER BY 1, 2
 """
-SELECT_DURATION_BUCKETS = """
-SELECT date_bin($3, minute, $1) AS begins,
-    CASE WHEN role = 'served' THEN served_by WHEN served_by = 'candidate' THEN 'legacy' ELSE 'candidate' END AS side,
-    bucket, sum(count)::bigint AS count
-FROM shadow.step_duration WHERE minute >= $1 AND minute < $2
-GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+AT_QUANTILE = """
+SELECT begins, side, total, bucket, count, below FROM (
+    SELECT begins, side, bucket, count, sum(count) OVER of_bin AS total, sum(count) OVER (of_bin ORDER BY bucket) - count AS below
+    FROM ({counted}) AS counted WINDOW of_bin AS (PARTITION BY begins, side)
+) AS ranked
+WHERE below < $4::double precision * total AND below + count >= $4::double precision * total
+ORDER BY begins, side
 """
+"""The bucket in which the quantile of each bin and side lies, with the number of durations below it."""
+SELECT_MINUTE_DURATIONS = AT_QUANTILE.format(
+    counted="""
+    SELECT date_bin($3, minute, $1) AS begins,
+        CASE WHEN role = 'served' THEN served_by WHEN served_by = 'candidate' THEN 'legacy' ELSE 'candidate' END AS side,
+        bucket, sum(count)::bigint AS count
+    FROM shadow.step_duration WHERE minute >= $1 AND minute < $2 GROUP BY 1, 2, 3
+    """
+)
+SELECT_SLOT_DURATIONS = AT_QUANTILE.format(
+    counted="""
+    SELECT date_bin($3, slot, $1) AS begins, side, bucket, sum(count)::bigint AS count
+    FROM shadow.slot_duration WHERE slot >= $1 AND slot < $2 GROUP BY 1, 2, 3
+    """
+)
+_BELOW: Final = -1
+_ABOVE: Final = 1_000_000
+"""Buckets that stand for all below and above one."""
 
 
 async def durations_over_time(
@@ -111,34 +141,16 @@ async def durations_over_time(
 ) -> tuple[DurationBin, ...]:
     """Return a quantile of each side's durations from `since` to `until`, served and mirrored together, in bins of `bin_s` seconds."""
     length = dt.timedelta(seconds=bin_s)
-    if _is_fine(since, until):
+    if length < MINUTE:
         records = await conn.fetch(SELECT_FINE_DURATIONS, since, until, length, share)
         return tuple([DurationBin(*record.values()) for record in records])
-    buckets: dict[tuple[dt.datetime, str], dict[int, int]] = {}
-    for record in await conn.fetch(SELECT_DURATION_BUCKETS, since, until, length):
-        buckets.setdefault((record["begins"], record["side"]), {})[record["bucket"]] = record["count"]
-    return tuple(
-        DurationBin(begins, side, sum(own.values()), math.exp(log_quantile(own, share)) / 1000)
-        for (begins, side), own in buckets.items()
-    )
-
-
-SELECT_CAUSE_COUNTS = """
-SELECT cause_set.cause_id, date_bin($3, comparison.served_at, $1) AS begins, count(*) AS count
-FROM shadow.comparison JOIN shadow.cause_set ON cause_set.set_id = comparison.finding_set
-WHERE comparison.served_at >= $1 AND comparison.served_at < $2 AND comparison.verdict = 'mismatch'
-GROUP BY 1, 2 ORDER BY 1, 2
-"""
-
-
-async def cause_counts_over_time(
-    conn: Connection, *, since: dt.datetime, until: dt.datetime, bin_s: int
-) -> Mapping[str, Mapping[dt.datetime, int]]:
-    """Return for each cause its exchanges from `since` to `until`, by the begin of their bin."""
-    counts: dict[str, dict[dt.datetime, int]] = {}
-    for record in await conn.fetch(SELECT_CAUSE_COUNTS, since, until, dt.timedelta(seconds=bin_s)):
-        counts.setdefault(record["cause_id"], {})[record["begins"]] = record["count"]
-    return counts
+    statement = SELECT_SLOT_DURATIONS if length >= SLOT else SELECT_MINUTE_DURATIONS
+    bins: list[DurationBin] = []
+    for record in await conn.fetch(statement, since, until, length, share):
+        total, count, below = int(record["total"]), int(record["count"]), int(record["below"])
+        buckets = {_BELOW: below, record["bucket"]: count, _ABOVE: total - below - count}
+        bins.append(DurationBin(record["begins"], record["side"], total, math.exp(log_quantile(buckets, share)) / 1000))
+    return tuple(bins)
 
 
 SELECT_SHARES = """
@@ -165,6 +177,19 @@ SELECT_NEWEST = "SELECT max(served_at) FROM shadow.comparison WHERE served_at >=
 async def newest_comparison(conn: Connection, *, since: dt.datetime) -> dt.datetime | None:
     """Return when the newest stored comparison was served; None for none since then."""
     return await conn.fetchval(SELECT_NEWEST, since)
+
+
+SELECT_COMPARED_SINCE = """
+SELECT coalesce(sum(match + known + mismatch + transient + failed), 0)::bigint FROM shadow.step_count WHERE minute >= $1
+"""
+
+
+async def is_fine(conn: Connection, *, since: dt.datetime, until: dt.datetime) -> bool:
+    """Return whether a span up to the present may be asked for in bins shorter than a minute."""
+    if until - since > FINE_SPAN_MAX:
+        return False
+    compared: int = await conn.fetchval(SELECT_COMPARED_SINCE, since.replace(second=0, microsecond=0))
+    return compared <= FINE_COMPARISONS_MAX
 
 
 SELECT_OLDEST = "SELECT min(minute) FROM shadow.step_count WHERE minute >= $1"

@@ -22,7 +22,13 @@ from comparator.settings import StoreSettings
 from comparator.store.comparison_detail import ComparedExchange, pack, served_at
 from comparator.store.ended import EndedBatch, add_ended
 from comparator.store.finding_sets import add_sets
-from comparator.store.rollups import add_known_totals, add_response_only_totals, add_rollups, add_totals
+from comparator.store.rollups import (
+    add_known_totals,
+    add_response_only_totals,
+    add_rollups,
+    add_rule_totals,
+    add_totals,
+)
 from comparator.store.schema import maintain_partitions, migrate
 from comparator.store.step_evidence import SkippedExchanges, add_step_evidence
 from comparator.store.writes import (
@@ -119,6 +125,7 @@ class Store:
             await add_totals(conn, fresh)
             await add_response_only_totals(conn, fresh)
             await add_known_totals(conn, fresh)
+            await add_rule_totals(conn, fresh)
             await add_rollups(conn, fresh)
             await add_step_evidence(conn, fresh, skipped)
             await self._add_findings(conn, fresh)

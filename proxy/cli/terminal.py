@@ -30,7 +30,7 @@ class TerminalStream:
 
     def write(self, text: str) -> int:
         """Write a text."""
-        self.raw.write(visible(text))
+        self.raw.write(visible(text, lines=True))
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -49,7 +49,7 @@ class _TerminalBytes:
 
     def write(self, data: bytes) -> int:
         """Write bytes."""
-        self._raw.write(visible(self._decoder.decode(data)))
+        self._raw.write(visible(self._decoder.decode(data), lines=True))
         return len(data)
 
     def writelines(self, lines: Any) -> None:

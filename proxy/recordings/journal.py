@@ -19,7 +19,7 @@ def is_journal(directory: Path) -> bool:
 
 
 def read(
-    directory: Path, keys: JournalKeys | None, redactor: JournalRedactor | None = None
+    directory: Path, keys: JournalKeys | None, redactor: JournalRedactor | None = None, *, since_ns: int = 0
 ) -> Iterator[RecordedExchange | MalformedRecord]:
     """Yield the exchanges that the journal holds now, by the time at which they ended.
 
@@ -27,9 +27,10 @@ def read(
         directory: the journal's folder, or the folder of one of its writers.
         keys: open what is sealed.
         redactor: replaces the secrets; None leaves them.
+        since_ns: Unix nanoseconds; segments that were last written before are left out.
     """
     folders = [directory / name for name in writers(directory)] if not segments(directory) else [directory]
-    merged = heapq.merge(*(_records(folder, keys) for folder in folders), key=lambda item: item[0])
+    merged = heapq.merge(*(_records(folder, keys, since_ns) for folder in folders), key=lambda item: item[0])
     for _, record in merged:
         if isinstance(record, MalformedRecord):
             yield record
@@ -37,10 +38,12 @@ def read(
             yield from_exchange(exchange_of(redactor.redact(record) if redactor else record))
 
 
-def _records(folder: Path, keys: JournalKeys | None) -> Iterator[tuple[int, Record | MalformedRecord]]:
+def _records(folder: Path, keys: JournalKeys | None, since_ns: int) -> Iterator[tuple[int, Record | MalformedRecord]]:
     """Yield records with their times; malformed ones with that of the record before."""
     last_ns = 0
     for path in segments(folder):
+        if since_ns and path.stat().st_mtime_ns < since_ns:
+            continue
         if fault := segment_fault(path):
             yield last_ns, MalformedRecord(f"{folder.name}/{path.name}", fault)
             continue

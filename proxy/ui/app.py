@@ -5,6 +5,7 @@ needs it. It starts, and says what is missing, while the store, a proxy or the r
 """
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -107,6 +108,7 @@ def build(ui: Ui, sessions: Sessions) -> web.Application:
     signing_in.mount(app)
     actions.mount(app)
     app.router.add_get("/replays/{name}/export", replays.export)
+    app.router.add_get(f"/journal/export.{{format:{'|'.join(journal.FORMATS)}}}", journal.export)
     triage.mount(app)
     for screen in ui.screens.values():
         # (the JSON form first, because `/causes/{id}` would match it, too)
@@ -148,7 +150,7 @@ async def running(settings: Settings) -> AsyncGenerator[str]:
     )
     store = StoreReader(settings.ui.store or settings.databases.store, timeout_s=settings.ui.store_timeout_s)
     async with store, aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
-        reader = InstallationReader(settings, store, session)
+        reader = InstallationReader(settings, store, session, os.environ)
         ui = Ui(
             reader,
             Latest(reader.parts, fresh_s=FRESH_S, tasks=tasks),

@@ -15,12 +15,13 @@ from comparator.exchanges.comparison import Comparison, places_by_rule
 from comparator.exchanges.difference import Kind
 from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.model import Failed, HeaderList, Observation, Response, Side
+from comparator.exchanges.visible_text import visible
 from comparator.findings.cases import Case, OpenedCase, open_case
 from comparator.responses.bodies import BodyKind, UnreadableBody, decode, kind_of, structure_of
 from comparator.store.timeline import Timeline
 from comparator.verdict import Comparator, Lookups
 from proxy.ui.json_view import JsonView, json_view, response_marks
-from proxy.ui.marked_text import cut, visible
+from proxy.ui.marked_text import cut
 from proxy.ui.row_view import RowsView, rows_view
 from proxy.ui.rule_words import RuleWords, rules_in_words, words_of
 

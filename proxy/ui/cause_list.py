@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from comparator.exchanges.difference import Kind
 from comparator.findings.tokens import Level, Token
 from comparator.stats.confidence import Interval, rate_interval
 from comparator.store.rows import CauseRow
@@ -32,18 +31,6 @@ WHERE: Final = ("rows", "response", "status or header")
 TOKENS_SHOWN: Final = 8
 VALUES_SHOWN: Final = 8
 """Values of a facet that are shown before `more`."""
-
-_ONLY: Final = {
-    Kind.MISSING_ROW: "row only on legacy",
-    Kind.EXTRA_ROW: "row only on candidate",
-    Kind.MISSING: "only on legacy",
-    Kind.EXTRA: "only on candidate",
-}
-
-
-def difference_words(token: Token) -> str:
-    """Say how the candidate differs from the legacy at a place; never `missing`, which depends on which side one thinks of."""
-    return _ONLY.get(token.kind) or token.what
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +165,9 @@ def cause_line(
         severity=cause.severity,
         provisional=cause.provisional,
         where=body.title.where,
-        what=difference_words(body.title),
+        what=body.title.what,
         follows=_follows(shown),
-        tokens=tuple(
-            TokenLine(one.token.where, difference_words(one.token), round(one.share * cause.exchanges)) for one in shown
-        ),
+        tokens=tuple(TokenLine(one.token.where, one.token.what, round(one.share * cause.exchanges)) for one in shown),
         findings=len(cause.findings),
         exchanges=activity.exchanges,
         kept=cause.exchanges,

@@ -10,7 +10,6 @@ from comparator.store import cause_activity, causes, queries
 from comparator.store.rows import ComparisonRow
 from comparator.verdict import Comparator
 from proxy.ui.case_view import CaseView, case_view
-from proxy.ui.cause_list import difference_words
 from proxy.ui.causes import LONG_AGO
 from proxy.ui.outcome_words import OutcomeText, outcome_of
 from proxy.ui.screens import ScreenNotFoundError, ScreenRequest
@@ -99,9 +98,7 @@ async def read(request: ScreenRequest) -> ExchangeDocument:
             Verdict(row.verdict), row.cause, confirmed=row.confirmed, rows_compared=row.effects_compared
         ),
         causes={
-            identity: f"{titles[identity].where} {difference_words(titles[identity])}"
-            for identity in ids
-            if identity in titles
+            identity: f"{titles[identity].where} {titles[identity].what}" for identity in ids if identity in titles
         },
         trace_id=(row.timeline.trace_id or row.exchange_id) if row.timeline is not None else "",
         timeline=timeline_view(row),

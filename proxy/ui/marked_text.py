@@ -6,6 +6,8 @@
 
 from typing import Final, NamedTuple
 
+from comparator.exchanges.visible_text import visible
+
 WHOLE_MAX: Final = 24
 """Texts up to this length are marked as a whole: a mark on one digit of a number helps no one."""
 COMMON_SHARE_MIN: Final = 0.4
@@ -24,19 +26,6 @@ class TextPart(NamedTuple):
 
 
 Parts = tuple[TextPart, ...]
-
-
-def visible(text: str, *, lines: bool = False) -> str:
-    r"""Escape what cannot be seen, or changes what is seen around it: control characters and marks of direction, `\u202e`.
-
-    Args:
-        text: any text.
-        lines: keep ends of lines and tabs.
-    """
-    if text.isprintable():
-        return text
-    kept = "\n\t" if lines else ""
-    return "".join(one if one.isprintable() or one in kept else one.encode("unicode_escape").decode() for one in text)
 
 
 def plain(text: str, limit: int = TEXT_CHARS_MAX) -> Parts:

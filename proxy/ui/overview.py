@@ -359,6 +359,8 @@ class Bins:
 async def _bins(conn: Connection, request: ScreenRequest) -> Bins:
     """Return the bins of a time range; where nothing was compared in its first part, they begin with the first comparison."""
     length_s = bin_length_s(SPANS[request.span_name])
+    if not await series.is_fine(conn, since=request.since, until=request.now):
+        length_s = max(length_s, int(series.MINUTE.total_seconds()))
     until = _up(request.now, length_s)
     since = max(request.since, until - dt.timedelta(seconds=length_s * BINS_MAX))
     first = await series.oldest_minute(conn, since=since.replace(second=0, microsecond=0))
@@ -404,9 +406,10 @@ async def _match(conn: Connection, request: ScreenRequest) -> MatchRate:
 async def _causes(conn: Connection, request: ScreenRequest) -> OpenCauses:
     bins = await _bins(conn, request)
     listed = await causes.causes(conn, all_causes=True, limit=CAUSES_READ_MAX)
-    over_time = await _cause_counts(conn, bins)
+    length = dt.timedelta(seconds=bins.length_s)
+    activity = await cause_activity(conn, since=bins.begins, until=bins.until, bin_length=length)
     is_open = [cause for cause in listed.causes if cause.state in OPEN_STATES and not cause.provisional]
-    lines = [_cause_line(cause, over_time.get(cause.id, {}), bins) for cause in is_open]
+    lines = [_cause_line(cause, activity[cause.id].bins if cause.id in activity else {}, bins) for cause in is_open]
     lines.sort(key=lambda line: (OPEN_STATES.index(line.state), -line.exchanges, line.id))
     return OpenCauses(
         tuple(lines[:CAUSES_SHOWN]),
@@ -416,15 +419,6 @@ async def _causes(conn: Connection, request: ScreenRequest) -> OpenCauses:
         listed.mismatches,
         bins.length_s,
     )
-
-
-async def _cause_counts(conn: Connection, bins: Bins) -> Mapping[str, Mapping[dt.datetime, int]]:
-    """Return the exchanges of each cause by bin; over a long time by the slots that were counted while verdicts were stored."""
-    if bins.until - bins.begins <= series.FINE_SPAN_MAX:
-        return await series.cause_counts_over_time(conn, since=bins.begins, until=bins.until, bin_s=bins.length_s)
-    length = dt.timedelta(seconds=bins.length_s)
-    activity = await cause_activity(conn, since=bins.begins, until=bins.until, bin_length=length)
-    return {cause: one.bins for cause, one in activity.items()}
 
 
 def _cause_line(cause: CauseRow, counts: Mapping[dt.datetime, int], bins: Bins) -> CauseLine:

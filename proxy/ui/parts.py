@@ -117,10 +117,14 @@ class InstallationReader:
         settings: config.yaml.
         store: reads the store.
         session: an HTTP client.
+        environ: for the journal's key.
     """
 
-    def __init__(self, settings: Settings, store: StoreReader, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, settings: Settings, store: StoreReader, session: aiohttp.ClientSession, environ: Mapping[str, str]
+    ) -> None:
         self.settings = settings
+        self.environ = environ
         self.store = store
         self.endpoints = endpoints_of(settings.admin, settings.listen.workers, settings.rollout.peers)
         self._session = session

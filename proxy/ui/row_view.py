@@ -22,9 +22,10 @@ from comparator.exchanges.json_place import Path, Step, path_text
 from comparator.exchanges.json_values import ABSENT, value_text
 from comparator.exchanges.model import EffectsOutcome, Observation, Role, Side
 from comparator.exchanges.row_changes import Row
+from comparator.exchanges.visible_text import visible
 from comparator.responses.exact_json import InvalidJsonError, parse
 from proxy.ui.json_view import known_words, why_of
-from proxy.ui.marked_text import Parts, compared, cut, marked, visible
+from proxy.ui.marked_text import Parts, compared, cut, marked
 from proxy.ui.rule_words import RuleWords, words_of
 
 LINES_MAX: Final = 300

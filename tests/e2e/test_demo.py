@@ -96,7 +96,7 @@ async def test_demo_ends_with_a_summary_and_nothing_left_running(folder: Path) -
         await running.wait_until_gone()
     assert status == 0, running.printed
     assert "nothing is missing" in running.printed
-    assert "registry_event (action=SCU): row missing in the legacy" in running.printed
+    assert "registry_event (action=SCU): row only on candidate" in running.printed
     assert "where to look next" in running.printed
 
 

@@ -104,7 +104,7 @@ def journal(tmp_path: Path) -> Path:
 def test_hostile_value_is_raw_where_nothing_makes_it_visible() -> None:
     assert RAW.search(HOSTILE)
     assert not RAW.search(visible(HOSTILE))
-    assert visible("tab\tand line\n") == "tab\tand line\n"
+    assert visible("tab\tand line\n", lines=True) == "tab\tand line\n"
     assert visible("\ud800") == "\\ud800"
 
 

@@ -4,17 +4,20 @@ import asyncio
 import datetime as dt
 import random
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from comparator.errors import UnknownCauseError
-from comparator.exchanges.difference import Difference, Kind
+from comparator.exchanges.difference import Difference, Kind, RuleHit
 from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.release import NO_RELEASE, ReleasePair
 from comparator.findings.clustering import FindingState
 from comparator.settings import StoreSettings
-from comparator.store import cause_activity, causes, queries
+from comparator.store import cause_activity, causes, queries, series
 from comparator.store.comparison_detail import ComparedExchange
+from comparator.store.rows import ComparisonFilter
 from comparator.store.store import Store
 from comparator.tables import Table
 from tests.support.comparisons import NOW, exchange_with
@@ -34,6 +37,19 @@ async def store(database: str) -> AsyncIterator[Store]:
     async with Store(database, StoreSettings(timeout_s=10), random.Random(7)) as opened:
         await opened.maintain(NOW)
         yield opened
+        async with opened.connection() as conn:
+            assert await conn.fetch(HOURS_THAT_DIFFER) == []
+
+
+HOURS_THAT_DIFFER = """
+SELECT cause_id, hour, served_by, stage, kept.count AS kept, counted.count AS counted
+FROM shadow.cause_hour AS kept FULL JOIN (
+    SELECT cause_id, date_bin('1 hour', slot, 'epoch') AS hour, served_by, stage, sum(count) AS count
+    FROM shadow.finding_set_slot JOIN shadow.cause_set USING (set_id) GROUP BY 1, 2, 3, 4
+) AS counted USING (cause_id, hour, served_by, stage)
+WHERE kept.count IS DISTINCT FROM counted.count
+"""
+"""The counts of causes by hour that are not those of their sets: none, at the end of each test."""
 
 
 def exchanges(
@@ -270,6 +286,80 @@ async def test_old_slots_are_folded_into_ten_minutes_and_lose_nothing(store: Sto
     ]
     await store.maintain(now + dt.timedelta(days=30))
     assert await slots_of(store) == []
+
+
+async def test_hours_of_causes_are_kept_while_sets_are_added_moved_and_solved_at_once(store: Store) -> None:
+    await store.add(exchanges("first", LOST, SCORE, count=6))
+    await solved(store)
+
+    async def add(number: int) -> None:
+        extra = (SCU, LDP, PASSING, ERROR)[number % 4]
+        await store.add(
+            exchanges(f"n{number}-", LOST, SCORE, extra, count=2, at=NOW + dt.timedelta(minutes=20 * number))
+        )
+
+    async def solve() -> None:
+        async with store.connection() as conn:
+            await causes.refresh_causes(conn, now=NOW, force=True, sets_max=3)
+
+    await asyncio.gather(*(work for number in range(12) for work in (add(number), solve())))
+    rows = await solved(store)
+    async with store.connection() as conn:
+        span = {"since": NOW, "until": NOW + dt.timedelta(hours=6), "bin_length": dt.timedelta(hours=1)}
+        activity = await cause_activity.cause_activity(conn, **span)
+    assert sum(activity[rows[0].id].bins.values()) == rows[0].exchanges
+    assert len(activity[rows[0].id].bins) > 1
+
+
+async def test_slots_of_comparisons_have_the_verdicts_and_durations_of_the_minutes(store: Store) -> None:
+    await store.add(exchanges("a", LOST, count=3) + exchanges("same", count=4) + exchanges("b", SCU, count=2, at=LATER))
+    span: dict[str, Any] = {"since": NOW, "until": NOW + dt.timedelta(hours=2)}
+    async with store.connection() as conn:
+        by_minute = await series.counts_over_time(conn, **span, bin_s=300)
+        by_slot = await series.counts_over_time(conn, **span, bin_s=600)
+        durations = await series.durations_over_time(conn, **span, bin_s=600)
+        of_minutes = await series.durations_over_time(conn, **span, bin_s=300)
+        fine = await series.durations_over_time(conn, **span, bin_s=30)
+    assert [one.counts for one in by_slot] == [one.counts for one in by_minute]
+    assert [one.rows_compared for one in by_slot] == [7, 2]
+    assert [one.quantile_ms for one in durations] == [one.quantile_ms for one in of_minutes]
+    assert [one.quantile_ms for one in durations] == pytest.approx([one.quantile_ms for one in fine], rel=0.04)
+    assert [(one.begins, one.side, one.count) for one in durations] == [
+        (at, side, count) for at, count in ((NOW, 7), (LATER, 2)) for side in ("candidate", "legacy")
+    ]
+
+
+async def test_exchanges_are_counted_once_for_each_rule_that_applied(store: Store) -> None:
+    hit, expired = RuleHit("compare.rules[0]", ("at",)), RuleHit("compare.rules[1]", ("score",), expired=True)
+    batch = [
+        replace(one, comparison=replace(one.comparison, rule_hits=hits))
+        for one, hits in zip(exchanges("a", count=2), ((hit, hit), (hit, expired)), strict=True)
+    ]
+    await store.add(batch)
+    await store.add(batch)
+    async with store.connection() as conn:
+        totals = await queries.rule_totals(conn, since=NOW.date())
+    assert [(one.rule, one.hits, one.expired) for one in totals] == [
+        ("compare.rules[0]", 2, 0),
+        ("compare.rules[1]", 0, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    "chosen", [ComparisonFilter(status=200), ComparisonFilter(route="v2_score"), ComparisonFilter(verdict="mismatch")]
+)
+async def test_search_for_a_page_ends_early_and_can_be_gone_on_with(store: Store, chosen: ComparisonFilter) -> None:
+    rare = replace(chosen, served_us_min=10_000_000)
+    await store.add(exchanges("a", LOST, count=9))
+    span = {"since": NOW, "limit": 50}
+    async with store.connection() as conn:
+        first = await queries.comparison_page(conn, rare, **span, before=(LATER, ""), searched_max=5)
+        assert (first.lines, first.searched_to) == ((), (NOW, "a4"))
+        assert first.searched_to is not None
+        rest = await queries.comparison_page(conn, rare, **span, before=first.searched_to, searched_max=5)
+        found = await queries.comparison_page(conn, chosen, **span, before=first.searched_to, searched_max=5)
+    assert (rest.lines, rest.searched_to) == ((), None)
+    assert [line.exchange_id for line in found.lines] == ["a3", "a2", "a1", "a0"]
 
 
 async def acknowledged_until(store: Store, until: causes.Until) -> str:

@@ -106,7 +106,7 @@ async def causes_of(solved: str, config: Path, capsys: pytest.CaptureFixture[str
 async def test_causes_are_listed_with_their_most_telling_place(solved: str, config: Path, capsys) -> None:
     assert await call(causes_command, "list", "--store-dsn", solved, "--config", str(config)) == 0
     output = capsys.readouterr().out
-    assert "stamp: row missing in the legacy" in output
+    assert "stamp: row only on candidate" in output
     assert "2 causes of 7 mismatching exchanges" in output
 
 
@@ -143,7 +143,7 @@ async def test_clearest_example_of_a_cause_is_exported_as_a_case(solved: str, co
 async def test_new_cause_of_a_day_ends_with_one(solved: str, config: Path, capsys) -> None:
     words = ("diff", "2026-03-03", "2026-03-04", "--store-dsn", solved, "--config", str(config))
     assert await call(causes_command, *words) == 1
-    assert "new             0            5  stamp: row missing in the legacy" in capsys.readouterr().out
+    assert "new             0            5  stamp: row only on candidate" in capsys.readouterr().out
 
 
 async def test_unknown_cause_ends_with_two(solved: str, config: Path, capsys) -> None:

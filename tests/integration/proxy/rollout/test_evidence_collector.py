@@ -232,7 +232,7 @@ async def test_findings_name_their_causes_once_these_are_more_than_provisional(s
             await refresh_causes(conn, now=LATER, force=True)
         (suspect,) = (await collected(database)).suspects
         found.append(suspect.cause_title)
-    assert found == ["", "", "ceramic_cache_ceramiccache: row missing in the legacy"]
+    assert found == ["", "", "ceramic_cache_ceramiccache: row only on candidate"]
 
 
 async def test_rows_of_low_confidence_tables_are_apart(store: Store, database: str) -> None:

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comparator.exchanges.model import Side
+from comparator.exchanges.visible_text import visible
 from comparator.responses.exact_json import parse
 from comparator.settings import CompareSettings, RuleSettings
 from comparator.verdict import Comparator
 from proxy.ui.json_view import LINES_MAX, VALUE_LINES_MAX, JsonView, Sign, json_view, response_marks
-from proxy.ui.marked_text import compared, visible
+from proxy.ui.marked_text import compared
 from proxy.ui.rule_words import rules_in_words
 from tests.support.comparisons import NOW, body_of, mirrored, response, served
 

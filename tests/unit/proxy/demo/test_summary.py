@@ -81,8 +81,8 @@ def test_each_cause_has_its_clearest_exchange() -> None:
     rows = [row("a", EVENT, finding_set="s1"), row("b", LOST, SCORE, finding_set="s2")]
     found = [cause("c1", "registry_stamp", exemplar="s2"), cause("c2", "registry_event", exemplar="s1")]
     panels = [text_of(panel) for panel in summary.examples(found, rows)]
-    assert "registry_stamp: row missing in the legacy; for example b" in panels[0]
-    assert "registry_event: row missing in the legacy; for example a" in panels[1]
+    assert "registry_stamp: row only on candidate; for example b" in panels[0]
+    assert "registry_event: row only on candidate; for example a" in panels[1]
 
 
 def test_example_shows_rows_and_response_of_candidate_and_legacy() -> None:
