@@ -131,7 +131,8 @@ class _UnclaimedTransactions:
         self.keyless: dict[int, KeyedTransaction] = {}
         self._by_key: dict[Key, dict[int, KeyedTransaction]] = {}
         self._by_name: dict[str, dict[int, KeyedTransaction]] = {}
-        self._by_row: dict[RowId, dict[int, KeyedTransaction]] = {}
+        # (a list only where several write one row: nearly every row is written by one)
+        self._by_row: dict[RowId, KeyedTransaction | list[KeyedTransaction]] = {}
 
     def add(self, keyed: KeyedTransaction) -> None:
         lsn = keyed.transaction.end_lsn
@@ -141,6 +142,12 @@ class _UnclaimedTransactions:
         for index, names in self._indexes(keyed):
             for name in names:
                 index.setdefault(name, {})[lsn] = keyed
+        for row in keyed.rows:
+            others = self._by_row.setdefault(row, keyed)
+            if isinstance(others, list):
+                others.append(keyed)
+            elif others is not keyed:
+                self._by_row[row] = [others, keyed]
 
     def remove(self, keyed: KeyedTransaction) -> None:
         lsn = keyed.transaction.end_lsn
@@ -152,6 +159,13 @@ class _UnclaimedTransactions:
                 del holders[lsn]
                 if not holders:
                     del index[name]
+        for row in keyed.rows:
+            others = self._by_row[row]
+            if isinstance(others, list):
+                left = [other for other in others if other.transaction.end_lsn != lsn]
+                self._by_row[row] = left if len(left) > 1 else left[0]
+            else:
+                del self._by_row[row]
 
     def find(self, keys: Iterable[Key], names: Iterable[str]) -> dict[int, KeyedTransaction]:
         matching = {lsn: keyed for name in names for lsn, keyed in self._by_name.get(name, {}).items()}
@@ -160,14 +174,20 @@ class _UnclaimedTransactions:
         return matching
 
     def on_rows(self, rows: Iterable[RowId]) -> list[KeyedTransaction]:
-        return [keyed for row in rows for keyed in self._by_row.get(row, {}).values()]
+        found: list[KeyedTransaction] = []
+        for row in rows:
+            writers = self._by_row.get(row)
+            if isinstance(writers, list):
+                found += writers
+            elif writers is not None:
+                found.append(writers)
+        return found
 
     def _indexes(
         self, keyed: KeyedTransaction
     ) -> tuple[tuple[dict[Any, dict[int, KeyedTransaction]], Iterable[Any]], ...]:
         return (
             (self._by_key, keyed.keys),
-            (self._by_row, keyed.rows),
             (self._by_name, keyed.transaction.names),
         )
 

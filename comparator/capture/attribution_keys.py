@@ -8,8 +8,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from comparator.exchanges.row_changes import Row, RowChange
 from comparator.tables import ROUTE_KIND, AttributionKey, BackgroundRule, Table
@@ -22,8 +21,7 @@ RowId = tuple[str, tuple[str | None, ...]]
 NO_KEYS: Keys = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class RowReference:
+class RowReference(NamedTuple):
     """A parent row: its table and the text of its primary key, a single column."""
 
     table: str
@@ -86,7 +84,9 @@ class KeyIndex:
 
     def learn_row(self, table: str, row: Row) -> Keys:
         """Remember a parent row that was read from the database; return its keys."""
-        keys, _ = self._keys_of_row(table, row)
+        found: set[Key] = set()
+        self._add_keys(table, row, found, {}, set())
+        keys = frozenset(found)
         described = self._tables[table]
         identity = row.get(self._identities.get(table, ""))
         if identity is not None:
@@ -110,43 +110,47 @@ class KeyIndex:
         """Return the keys in the images before and after of these changes, and the parent rows that are not known yet."""
         keys: set[Key] = set()
         missing: dict[RowReference, None] = {}
+        # Most rows of a request have one parent: its keys are looked up once.
+        resolved: set[tuple[RowReference, str]] = set()
         for change in changes:
-            if change.table not in self._tables:
+            table = change.table
+            if table not in self._tables:
                 continue
             for row in (change.before, change.after):
                 if row is not None:
-                    found, unknown = self._keys_of_row(change.table, row)
-                    keys |= found
-                    missing.update(dict.fromkeys(unknown))
-                    if change.table in self._parents:
-                        self.learn_row(change.table, row)
+                    self._add_keys(table, row, keys, missing, resolved)
+                    if table in self._parents:
+                        self.learn_row(table, row)
+                        resolved.clear()
         return frozenset(keys), tuple(missing)
 
-    def _keys_of_row(self, table: str, row: Row) -> tuple[Keys, list[RowReference]]:
-        described = self._tables[table]
-        keys: set[Key] = set()
-        missing: list[RowReference] = []
-        for key in described.keys:
-            if key.through:
-                self._through(described, key, row, keys, missing)
-            else:
-                keys.update((key.kind, value) for value in self._values(key, row))
-        return frozenset(keys), missing
-
-    def _through(
-        self, described: Table, key: AttributionKey, row: Row, keys: set[Key], missing: list[RowReference]
+    def _add_keys(
+        self,
+        table: str,
+        row: Row,
+        keys: set[Key],
+        missing: dict[RowReference, None],
+        resolved: set[tuple[RowReference, str]],
     ) -> None:
-        identity = row.get(key.through)
-        parent = described.references.get(key.through)
-        if identity is None or parent is None:
-            return
-        reference = RowReference(parent, identity)
-        known = self._learned.get(reference)
-        if known is None:
-            missing.append(reference)
-            return
-        self._learned.move_to_end(reference)
-        keys.update(k for k in known if k[0] == key.kind)
+        """Add the keys of a row, and the parent rows that are not known; those in `resolved` have been dealt with."""
+        described = self._tables[table]
+        for key in described.keys:
+            if not key.through:
+                keys.update([(key.kind, value) for value in self._values(key, row)])
+                continue
+            identity, parent = row.get(key.through), described.references.get(key.through)
+            if identity is None or parent is None:
+                continue
+            reference = RowReference(parent, identity)
+            if (reference, key.kind) in resolved:
+                continue
+            known = self._learned.get(reference)
+            if known is None:
+                missing[reference] = None
+                continue
+            self._learned.move_to_end(reference)
+            keys.update([k for k in known if k[0] == key.kind])
+            resolved.add((reference, key.kind))
 
     def _values(self, key: AttributionKey, row: Row) -> Iterable[str]:
         text = row.get(key.column)

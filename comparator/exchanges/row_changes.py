@@ -106,5 +106,7 @@ class Transaction:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of its request: the request id and `trace:` with the trace id, as far as it carries them."""
+        if not self.messages:
+            return ()
         trace = self.trace_id
         return tuple(name for name in (self.request_id, trace and f"trace:{trace}") if name)

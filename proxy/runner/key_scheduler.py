@@ -25,7 +25,7 @@ made it is unknown: another item takes over its keys and position then, and mean
 
 from bisect import insort
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 Position = tuple[int, int, int]
 """LSN of the live commit; the number with which that commit was delivered, or that of the item where it stands for no commit; and the
@@ -47,7 +47,7 @@ class _ScheduledItem:
 class _KeyQueue:
     """The items of one key: those that wait, in order of position, and the one that runs."""
 
-    waiting: list[tuple[Position, int]] = field(default_factory=list[tuple[Position, int]])
+    waiting: list[tuple[Position, int]]
     running: int | None = None
 
 
@@ -79,7 +79,11 @@ class KeyScheduler:
         if barrier:
             insort(self._barriers, (position, item))
         for key in scheduled.keys:
-            insort(self._queues.setdefault(key, _KeyQueue()).waiting, (position, item))
+            queue = self._queues.get(key)
+            if queue is None:
+                self._queues[key] = _KeyQueue([(position, item)])
+            else:
+                insort(queue.waiting, (position, item))
         self._candidates[item] = None
 
     def has_key(self, key: Hashable) -> bool:
@@ -130,15 +134,13 @@ class KeyScheduler:
         return started
 
     def _is_ready(self, scheduled: _ScheduledItem) -> bool:
-        return (
-            not scheduled.reserved
-            and not scheduled.running
-            and (not self._barriers or self._passes_barriers(scheduled))
-            and all(
-                self._queues[key].running is None and self._queues[key].waiting[0][1] == scheduled.id
-                for key in scheduled.keys
-            )
-        )
+        if scheduled.reserved or scheduled.running or (self._barriers and not self._passes_barriers(scheduled)):
+            return False
+        for key in scheduled.keys:
+            queue = self._queues[key]
+            if queue.running is not None or queue.waiting[0][1] != scheduled.id:
+                return False
+        return True
 
     def _passes_barriers(self, scheduled: _ScheduledItem) -> bool:
         if scheduled.barrier:

@@ -81,7 +81,7 @@ async def test_serving_side_is_compared_with_its_shadow_instance_and_the_runner_
         assert await checksums(made.live_dsn) == await checksums(made.shadow_dsn)
     (route,) = result.routes
     assert (route.at, result.pairs >= PAIRS, result.two_processes) == (("score", "GET"), True, result.pairs)
-    assert list(rules_by_place(result).values()) == [AT_RULE]
+    assert rules_by_place(result) == {"at": AT_RULE}, "\n".join(map(str, result.proposals))
     assert result.covered_share == 1.0
     assert "unseen" not in render_calibration(result, "legacy")
 
@@ -111,4 +111,4 @@ async def test_recorded_requests_are_run_from_the_present_state(postgres_dsn: st
     (route,) = result.routes
     assert (route.traffic, route.pairs, route.succeeded) == (PAIRS, PAIRS - 1, PAIRS - 1)
     assert route.not_judged == {"beyond --requests": 1}
-    assert list(rules_by_place(result).values()) == [AT_RULE]
+    assert rules_by_place(result) == {"at": AT_RULE}, "\n".join(map(str, result.proposals))
