@@ -2,9 +2,11 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
@@ -23,6 +25,9 @@ from proxy.serving.event_wait import wait_for_event
 logger = logging.getLogger(__name__)
 
 KEY_POLL_S = 0.5
+COLLECTOR_THRESHOLDS: Final = (20_000, 20, 50)
+"""Containers made before the garbage collector looks at the newest, and how many of these looks before the older ones. What a request
+makes is released without it; by default it looks at all of that several times a request."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +39,9 @@ def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT."""
     settings = read_settings(args.config)
     configure_logs()
+    # What the imports made stays as long as the process.
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
     uvloop.run(_serve(settings, args.config))
     return Exit.DONE
 

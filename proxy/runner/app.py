@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
 from comparator.capture.attribution import KeyedTransaction
-from comparator.capture.attribution_keys import KeyIndex, RowReference
+from comparator.capture.attribution_keys import NO_KEYS, KeyIndex, RowReference
 from comparator.capture.settings import CaptureSettings, Driver, SlotKind, shadow_capture
 from comparator.capture.table_shape import Catalog
 from comparator.errors import StoreUnavailableError
@@ -68,6 +68,7 @@ from proxy.runner.result_sink import ResultSink, redactor_of
 from proxy.runner.resync import AlignedShadow
 from proxy.runner.resynchronizer import Resynchronizer
 from proxy.runner.row_sampler import RowSampler, RowWatch, SampledTables
+from proxy.runner.row_sql import is_alignment
 from proxy.runner.row_targets import PrimaryKeys
 from proxy.runner.rules_reload import reload_rules
 from proxy.runner.runner import Checkpoints, ExchangeMirror, Runner
@@ -426,6 +427,9 @@ def _feeds(
     def keyed_in(role: Role) -> FindKeys:
         def keyed(transaction: Transaction) -> tuple[KeyedTransaction, tuple[RowReference, ...]]:
             watch.observe(role, transaction)
+            if role is Role.MIRRORED and is_alignment(transaction):
+                # Our own: nothing is attributed to it, so its keys are not looked for.
+                return KeyedTransaction(transaction, NO_KEYS, rows.watched_of(transaction, ledger.rows_of)), ()
             return ledger.keyed(transaction)
 
         return keyed

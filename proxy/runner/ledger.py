@@ -232,7 +232,7 @@ class Ledger:
     def keyed(self, transaction: Transaction) -> tuple[KeyedTransaction, tuple[RowReference, ...]]:
         """Return a transaction with its keys and rows, and the parent rows whose keys must be looked up first."""
         keys, missing = self._index.keys_of(transaction.changes)
-        rows = self._rows_of(transaction.changes)
+        rows = self.rows_of(transaction.changes)
         declared = bool(transaction.changes) and all(
             is_background(change, self._background, transaction.application) for change in transaction.changes
         )
@@ -356,7 +356,8 @@ class Ledger:
         has_key = self._scheduler.has_key
         return frozenset(row for row in rows if has_key(row) or has_key((row[0], ())))
 
-    def _rows_of(self, changes: Iterable[RowChange]) -> frozenset[RowId]:
+    def rows_of(self, changes: Iterable[RowChange]) -> frozenset[RowId]:
+        """Return the identities of the changed rows of captured tables."""
         return frozenset(
             row
             for change in changes
@@ -506,7 +507,7 @@ class Ledger:
     def _add_apply(
         self, keys: Keys, changes: tuple[RowChange, ...], transaction: Transaction, delivered: int | None
     ) -> None:
-        rows = self._rows_of(changes)
+        rows = self.rows_of(changes)
         xid, lsn = transaction.xid, transaction.end_lsn
         self._add(
             lambda _: BackgroundApply(changes, xid, lsn),

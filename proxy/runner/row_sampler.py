@@ -26,7 +26,7 @@ from comparator.capture.attribution_keys import Key, KeyIndex, Keys, RowId
 from comparator.capture.errors import CaptureError
 from comparator.capture.row_text import parse
 from comparator.capture.table_shape import Catalog, TableShape, quote
-from comparator.exchanges.row_changes import Op, Row, RowChange
+from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
 from comparator.postgres import UNAVAILABLE
 from proxy.errors import DatabaseUnreachableError
 from proxy.runner.metrics import RunnerMetrics
@@ -67,6 +67,12 @@ class RowWatch:
             sink(keyed)
 
         return deliver
+
+    def watched_of(
+        self, transaction: Transaction, rows_of: Callable[[Sequence[RowChange]], frozenset[RowId]]
+    ) -> frozenset[RowId]:
+        """Return the rows of a transaction, found by `rows_of`, if any row is watched; else none, as they are not needed."""
+        return rows_of(transaction.changes) if self._watched else frozenset()
 
     def _note(self, rows: frozenset[RowId]) -> None:
         self._touched |= self._watched & rows
