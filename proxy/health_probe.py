@@ -20,11 +20,13 @@ class ProbeResult:
         status: of the response, None when there was none.
         took_s: until the response, or until the probe failed.
         error: why there was no response, "" when there was one.
+        location: where a redirect leads to.
     """
 
     status: int | None
     took_s: float
     error: str = ""
+    location: str = ""
 
     @property
     def healthy(self) -> bool:
@@ -58,6 +60,7 @@ async def probe_url(
             session.get(url, headers=headers, allow_redirects=False) as response,
         ):
             await response.content.read(BODY_MAX_BYTES)
-            return ProbeResult(response.status, time.monotonic() - started)
+            location = response.headers.get("Location", "")
+            return ProbeResult(response.status, time.monotonic() - started, location=location)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         return ProbeResult(None, time.monotonic() - started, f"{type(error).__name__}: {error}")

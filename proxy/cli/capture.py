@@ -190,7 +190,7 @@ async def check(
     conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
     try:
         named = bool(settings.tables)
-        settings = await _with_tables(conn, settings)
+        settings = await with_tables(conn, settings)
         broken: dict[str, str] = {}
         if apply:
             preparation = await _apply(conn, settings)
@@ -221,7 +221,7 @@ async def install(dsn: str, settings: CaptureSettings, *, tag: bool = False, out
     """Install the change log, or with `tag` the tag triggers; print the statements that were run."""
     conn = await connect(dsn, timeout_s=settings.connect_timeout_ms / 1000)
     try:
-        settings = await _with_tables(conn, settings)
+        settings = await with_tables(conn, settings)
         if tag:
             _print_statements(await tags.install(conn, settings, settings.tables), out)
             return Exit.DONE
@@ -252,7 +252,8 @@ def render(checks: tuple[Check, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-async def _with_tables(conn: asyncpg.Connection, settings: CaptureSettings) -> CaptureSettings:
+async def with_tables(conn: asyncpg.Connection, settings: CaptureSettings) -> CaptureSettings:
+    """Return the settings with all tables of the database that can be captured, where they name none."""
     if settings.tables:
         return settings
     tables = await user_tables(conn, without_schemas=(settings.log_schema,))

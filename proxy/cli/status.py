@@ -34,7 +34,7 @@ from proxy.rollout.admin_client import endpoints_of
 from proxy.rollout.rollback_impact import RollbackImpact
 from proxy.rollout.rollback_impact_collector import ImpactSources, collect_impact
 from proxy.rollout.switch import SwitchState
-from proxy.runner.accountant import read_accounts
+from proxy.runner.accountant import read_accounts, runner_document
 
 CAUSES_SHOWN: Final = 10
 LATENCY_SPAN: Final = dt.timedelta(days=1)
@@ -113,12 +113,14 @@ async def _proxy(session: aiohttp.ClientSession, url: str, token: str) -> Mappin
         return await response.json()
 
 
-async def _schema(session: aiohttp.ClientSession, runner_url: str) -> Mapping[str, Any]:
+async def _schema(session: aiohttp.ClientSession, runner_url: str) -> dict[str, Any]:
     """Return the tables and sides that the runner does not compare; empty without capture, and of an older runner."""
-    async with session.get(f"{runner_url}/status") as response:
-        response.raise_for_status()
-        document: Mapping[str, Any] = await response.json()
-        return {**(document.get("schema") or {}), "untagged": document.get("untagged") or []}
+    document = await runner_document(session, runner_url)
+    return {
+        **(document.get("schema") or {}),
+        "untagged": document.get("untagged") or [],
+        "needs_restart": document.get("config", {}).get("needs_restart", []),
+    }
 
 
 async def _summary(dsn: str, settings: StoreSettings, *, days: int) -> Summary | None:
@@ -237,6 +239,9 @@ def _schema_lines(schema: Mapping[str, Any] | None) -> list[str]:
         f"UNTAGGED  the {side} names no request in its transactions, as runner.tagged_sides says: its writes are not compared"
         for side in (schema or {}).get("untagged", ())
     ]
+    needs_restart = (schema or {}).get("needs_restart", ())
+    if needs_restart:
+        lines.append(f"runner    only a restart applies {', '.join(needs_restart)}")
     return lines
 
 

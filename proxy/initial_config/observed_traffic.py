@@ -14,23 +14,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from comparator.exchanges.model import HeaderList, Response
 from proxy.http1.fields import first_value
 from proxy.initial_config.names import singular, snake_case
 from proxy.initial_config.operations import ApiOperation, segments_of
 from proxy.recordings.model import RecordedExchange
+from proxy.serving.unrouted_paths import is_id
 
 VALUES_MIN: Final = 5
 INNER_VALUES_MIN: Final = 3
 BODY_MAX: Final = 64 * 1024
 """Larger bodies are not looked into."""
 DEPTH_MAX: Final = 4
-_ID: Final = re.compile(
-    r"\d+|0[xX][0-9a-fA-F]+|[0-9a-fA-F]{12,}|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
-    r"|[^@\s]+@[^@\s]+\.[A-Za-z]+|\d{4}-\d\d-\d\d.*|(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9_-]{16,}"
-)
 _VERSION: Final = re.compile(r"v\d+")
 _NAMING_HEADERS: Final = re.compile(r"x-.*(id|user|tenant|account|customer|key)")
 
@@ -142,11 +139,6 @@ def _is_parameter(tails: Mapping[str, set[tuple[str, ...]]]) -> bool:
 
 def _is_root(segment: str) -> bool:
     return segment in ("", "api") or _VERSION.fullmatch(segment) is not None
-
-
-def is_id(segment: str) -> bool:
-    """Tell whether a segment looks like an id rather than like a word."""
-    return _ID.fullmatch(unquote(segment)) is not None and not _VERSION.fullmatch(segment)
 
 
 def _named(segments: Sequence[str], varying: set[tuple[str, ...]]) -> str:

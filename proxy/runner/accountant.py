@@ -112,11 +112,20 @@ async def account(conn: Connection, state: RunnerState, settings: Settings) -> t
     return reconcile(await asyncio.to_thread(writer_states, settings.journal), state, ended)
 
 
-async def _runner_state(session: aiohttp.ClientSession, runner_url: str) -> RunnerState:
+async def runner_document(session: aiohttp.ClientSession, runner_url: str) -> Mapping[str, Any]:
+    """Return the runner's /status.
+
+    Raises:
+        aiohttp.ClientError, TimeoutError: it did not answer.
+    """
     timeout = aiohttp.ClientTimeout(total=RUNNER_TIMEOUT_S)
     async with session.get(f"{runner_url}/status", timeout=timeout) as response:
         response.raise_for_status()
-        exchanges: Mapping[str, Any] | None = (await response.json()).get("exchanges")
+        return await response.json()
+
+
+async def _runner_state(session: aiohttp.ClientSession, runner_url: str) -> RunnerState:
+    exchanges: Mapping[str, Any] | None = (await runner_document(session, runner_url)).get("exchanges")
     if exchanges is None:
         raise ValueError("the runner is of a version that does not number exchanges: update it")
     ranges = {writer: NumberRanges((first, last) for first, last in own) for writer, own in exchanges["open"].items()}

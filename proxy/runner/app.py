@@ -22,12 +22,14 @@ from comparator.capture.attribution_keys import NO_KEYS, KeyIndex, RowReference
 from comparator.capture.settings import CaptureSettings, Driver, SlotKind, shadow_capture
 from comparator.capture.table_shape import Catalog
 from comparator.errors import StoreUnavailableError
+from comparator.exchanges.comparison import Verdict
 from comparator.exchanges.model import Role, Side
 from comparator.exchanges.row_changes import Transaction
 from comparator.exchanges.table_schema import Schemas
 from comparator.live_rules import LiveRules
 from comparator.metrics import ComparatorMetrics
 from comparator.settings import CompareSettings, StoreSettings
+from comparator.store.comparison_detail import ComparedExchange
 from comparator.store.ended import EndedBatch
 from comparator.store.store import Store
 from comparator.verdict import Lookups
@@ -35,7 +37,7 @@ from proxy.config.backends import BackendsSettings
 from proxy.config.runner import Resync, RunnerSettings
 from proxy.config.settings import Settings
 from proxy.errors import JournalBusyError, RunnerRunningError, SettingsError
-from proxy.journal.driver import JournalPosition, JournalReader
+from proxy.journal.driver import JournalEntry, JournalPosition, JournalReader
 from proxy.journal.reconciliation import RunnerState
 from proxy.journal.registry import journal_keys, open_reader, writer_states
 from proxy.journal.segments import offset_path
@@ -45,6 +47,7 @@ from proxy.runner.admin import admin_server
 from proxy.runner.calibrate import NoiseCollector, NothingCommitted, PairedRuns
 from proxy.runner.cause_solving import solve_causes
 from proxy.runner.checkpoint import CommitOnSave, CommitWithLog, OpenExchanges
+from proxy.runner.configuration_use import ConfigurationUse
 from proxy.runner.databases import RUNNER_IS_UP, RunnerDatabases, open_databases
 from proxy.runner.intake import Intake, ServedEffects
 from proxy.runner.ledger import Ledger, LiveCommit
@@ -133,6 +136,7 @@ async def serve(
         )
 
         checkpoints = _checkpoints(settings.capture, options, reader, offsets, effects)
+        use = ConfigurationUse(settings)
         sink = ResultSink(
             store,
             compare,
@@ -141,7 +145,7 @@ async def serve(
             metrics=ComparatorMetrics(metrics.registry, [route.name for route in settings.routes], compare.tables),
             releases=ReleaseReader.of(settings.backends),
             ended=lambda exchanges: EndedBatch(options.name, exchanges, reader.begun_numbers()),
-            on_mismatch=record_mismatch,
+            on_compared=_compared(use, record_mismatch),
         )
         buffer = ResultBuffer(
             sink.save,
@@ -159,13 +163,13 @@ async def serve(
             waiting=lambda: runner.backlog,
             resync=lambda: float(effects.state.resync_pending),
         )
-        status = _status(settings, effects.schema, runner, buffer, metrics)
+        status = _status(settings, effects.schema, runner, buffer, metrics, use)
         port = await stack.enter_async_context(admin_server(options.host, options.port, metrics.registry, status))
         logger.info("runner_started", extra={"admin_port": port, "capture": settings.capture.driver.value})
 
         upkeep: dict[str, Callable[[], Coroutine[object, object, None]]] = {
             "causes": lambda: solve_causes(store, sink.metrics),
-            "rules-reload": lambda: reload_rules(rules, _changed_rules(reload), sink.metrics, effects.schema),
+            "rules-reload": lambda: reload_rules(rules, _changed_rules(reload, use), sink.metrics, effects.schema),
             "store-maintenance": lambda: _maintain(store),
         }
         if store is not None:
@@ -522,10 +526,28 @@ async def _maintain(store: Store | None) -> None:
         await asyncio.sleep(MAINTENANCE_S)
 
 
-def _changed_rules(reload: Callable[[], Settings | None]) -> Callable[[], CompareSettings | None]:
+def _compared(
+    use: ConfigurationUse, record_mismatch: Callable[[JournalEntry], None]
+) -> Callable[[JournalEntry, ComparedExchange], None]:
+    def compared(entry: JournalEntry, exchange: ComparedExchange) -> None:
+        use.add(exchange)
+        if exchange.comparison.verdict is Verdict.MISMATCH:
+            record_mismatch(entry)
+
+    return compared
+
+
+def _changed_rules(
+    reload: Callable[[], Settings | None], use: ConfigurationUse
+) -> Callable[[], CompareSettings | None]:
     def changed() -> CompareSettings | None:
         settings = reload()
-        return settings.compare if settings is not None else None
+        if settings is None:
+            return None
+        use.changed(settings)
+        if use.needs_restart:
+            logger.warning("config_needs_restart", extra={"settings": list(use.needs_restart)})
+        return settings.compare
 
     return changed
 
@@ -541,6 +563,7 @@ def _status(
     runner: Runner,
     buffer: ResultBuffer,
     metrics: RunnerMetrics,
+    use: ConfigurationUse,
 ) -> Callable[[], Mapping[str, object]]:
     return lambda: {
         "ready": runner.state.ready,
@@ -556,6 +579,8 @@ def _status(
         "unattributed": runner.ledger.unattributed,
         "unsettled": runner.strays.unsettled,
         "untagged": runner.untagged,
+        "use": use.status,
+        "config": {"needs_restart": list(use.needs_restart)},
         "unsaved": buffer.unsaved,
         "exchanges": _exchanges_document(buffer.read_state()),
         "lag_s": buffer.lag_s(time.time_ns()),

@@ -41,7 +41,7 @@ class ResultSink:
         metrics: the comparator's.
         releases: reads the releases of both sides.
         ended: returns the batch to store of exchanges that ended in this runner.
-        on_mismatch: called with each exchange whose verdict is a mismatch, after it is saved and before the journal is committed.
+        on_compared: called with each exchange and its comparison, after it is saved and before the journal is committed.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ResultSink:
         metrics: ComparatorMetrics,
         releases: ReleaseReader,
         ended: Callable[[Sequence[EndedExchanges]], EndedBatch],
-        on_mismatch: Callable[[JournalEntry], None] = lambda _: None,
+        on_compared: Callable[[JournalEntry, ComparedExchange], None] = lambda _entry, _compared: None,
     ) -> None:
         self._store = store
         self._salt = salt
@@ -63,7 +63,7 @@ class ResultSink:
         self.metrics = metrics
         self._releases = releases
         self._ended_batch = ended
-        self._on_mismatch = on_mismatch
+        self._on_compared = on_compared
 
     async def save(self, batch: Sequence[Outcome], unread: Sequence[UnreadRange] = ()) -> None:
         """Save the comparisons of a batch, and count the outcomes without one by cause.
@@ -82,8 +82,7 @@ class ResultSink:
             )
         for entry, mirrored, exchange in compared:
             self._count(exchange, mirrored.compare_s)
-            if exchange.comparison.verdict is Verdict.MISMATCH:
-                self._on_mismatch(entry)
+            self._on_compared(entry, exchange)
 
     async def save_bare(self, outcome: Outcome, unread: Sequence[UnreadRange] = ()) -> None:
         """Save the verdict of an outcome without anything that came from the traffic: no differences, examples and findings.
@@ -101,8 +100,7 @@ class ResultSink:
         compared = ComparedExchange(exchange, mirrored.served, mirrored.mirrored, bare, dt.datetime.now(dt.UTC))
         await self._store.add([compared], ended=self._ended([outcome], unread))
         self._count(compared, mirrored.compare_s)
-        if comparison.verdict is Verdict.MISMATCH:
-            self._on_mismatch(entry)
+        self._on_compared(entry, compared)
 
     def _ended(self, batch: Sequence[Outcome], unread: Sequence[UnreadRange]) -> EndedBatch:
         """Return what a batch says of the exchanges by number; those that no journal has stored have none."""

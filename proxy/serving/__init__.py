@@ -4,7 +4,7 @@
                                          |
         routing, trust, side_selection --+-- failover (outlier_detection), retry_policy
                                          |
-                                         +-- exchange_recorder (record_filter, mirror_rate_limits) --> proxy.journal
+                                         +-- exchange_recorder (record_filter, mirror_rate_limits, unrouted_paths) --> proxy.journal
 
 - A request: `client_connection` reads it, `routing` finds its route and ordering key, `side_selection` chooses the side (`trust` says
   which clients may choose it themselves), `forwarder` passes bytes both ways, `exchange_recorder` journals or skips the exchange.
@@ -15,5 +15,5 @@
 - Several processes: `supervisor` runs workers on one port and passes them sockets (`worker_handoff`); `signal_mask` blocks signals
   until a process has handlers for them.
 
-Pure: mirror_rate_limits, outlier_detection, record_filter, retry_policy, routing, trust.
+Pure: mirror_rate_limits, outlier_detection, record_filter, retry_policy, routing, trust, unrouted_paths.
 """

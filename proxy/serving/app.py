@@ -120,6 +120,7 @@ class RunningProxy:
             "in_flight": len(state.connections.requests),
             "overlapped": metrics.overlapped,
             "skipped": {skip.value: count for skip, count in metrics.skipped.items() if count},
+            "unrouted": state.recorder.unrouted.most_frequent(),
             "journal": {
                 "written": counts.written,
                 "queued": counts.queued,

@@ -8,16 +8,16 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-from msgspec import Struct
 
 from comparator.exchanges.model import Role, Side
 from proxy.config import last_good
+from proxy.config.changes import changed_paths
 from proxy.config.listen import TlsSettings
 from proxy.config.settings import Settings
 from proxy.errors import SettingsError
@@ -124,15 +124,6 @@ def keep_bound_settings(initial: Settings, new: Settings) -> Settings:
             sentinel_file=initial.serve.sentinel_file,
         ),
     )
-
-
-def changed_paths(before: object, after: object, path: str = "") -> Iterator[str]:
-    """Yield the paths at which two settings differ. Pure."""
-    if isinstance(before, Struct) and type(before) is type(after):
-        for name in before.__struct_fields__:
-            yield from changed_paths(getattr(before, name), getattr(after, name), f"{path}.{name}" if path else name)
-    elif before != after:
-        yield path
 
 
 def check_live_backends(initial: Settings, new: Settings) -> None:

@@ -9,6 +9,7 @@ from proxy.serving.metrics import ProxyMetrics
 from proxy.serving.mirror_rate_limits import MirrorRateLimits
 from proxy.serving.record_filter import RecordCandidate, RecordFilter, selects
 from proxy.serving.routing import Route
+from proxy.serving.unrouted_paths import UnroutedPaths
 
 
 class ExchangeRecorder:
@@ -17,11 +18,15 @@ class ExchangeRecorder:
     Args:
         journal: None when it is disabled.
         metrics: of the process.
+
+    Attributes:
+        unrouted: the requests that no route has.
     """
 
     def __init__(self, journal: JournalWriter | None, metrics: ProxyMetrics) -> None:
         self._journal = journal
         self._metrics = metrics
+        self.unrouted = UnroutedPaths()
         self._rate_limits: MirrorRateLimits | None = None
         self._recorded: Counter[str] = Counter()
         """Exchanges that the record filter of a route has selected, by route."""
@@ -45,6 +50,8 @@ class ExchangeRecorder:
         skip = exchange.skip = self._final_skip(exchange, route, ended_s)
         if skip is not None and not journaled(skip):
             metrics.skipped[skip] += 1
+            if skip is Skip.UNROUTED:
+                self.unrouted.add(exchange.head.method, exchange.head.target)
         elif self._journal is None:
             metrics.skipped[Skip.DISABLED] += 1
         else:

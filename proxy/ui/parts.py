@@ -23,7 +23,7 @@ from proxy.journal.registry import journal_exists
 from proxy.rollout.admin_client import AdminClient, AdminEndpoint, AdminResponse, endpoints_of
 from proxy.rollout.rollback_impact import RollbackImpact
 from proxy.rollout.rollback_impact_collector import ImpactSources, collect_impact
-from proxy.runner.accountant import account, runner_state
+from proxy.runner.accountant import account, runner_document, runner_state
 
 T = TypeVar("T")
 PART_TIMEOUT_S: Final = 2.5
@@ -158,9 +158,7 @@ class InstallationReader:
         )
 
     async def _runner(self) -> Mapping[str, Any]:
-        async with self._session.get(f"{self.runner_url}/status") as response:
-            response.raise_for_status()
-            return await response.json()
+        return await runner_document(self._session, self.runner_url)
 
     async def _store(self) -> StorePart:
         async with self.store.connection() as conn:

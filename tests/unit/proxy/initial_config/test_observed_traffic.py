@@ -3,8 +3,9 @@
 import pytest
 
 from comparator.exchanges.model import Request, Response
-from proxy.initial_config.observed_traffic import is_id, observed_operations, templates_of
+from proxy.initial_config.observed_traffic import observed_operations, templates_of
 from proxy.recordings.model import RecordedExchange
+from proxy.serving.unrouted_paths import is_id
 
 PEOPLE = ("ann", "bob", "cyd", "dan", "eve")
 

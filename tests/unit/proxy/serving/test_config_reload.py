@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.changes import changed_paths
 from proxy.config.loader import SettingsFile, load, when_changed
 from proxy.config.settings import Settings
 from proxy.errors import SettingsError
-from proxy.serving.config_reload import changed_paths, check_live_backends, keep_bound_settings
+from proxy.serving.config_reload import check_live_backends, keep_bound_settings
 
 
 def settings(raw: str) -> Settings:
