@@ -1,7 +1,7 @@
 """Accuracy of causes, not speed, on faults that are known: `make bench-causes`.
 
-Synthetic worlds of known faults first; then the stand-in of the legacy with all of its faults switched on, each for its own share of the
-addresses, behind the real proxy and runner. From that run worlds are cut by address: each fault alone, any two, all at once. Aim: at most
+Synthetic worlds of known faults first; then any two faults of the corpus, as the comparison finds them; then the stand-in of the legacy with
+all of its faults switched on, each for its own share of the addresses, behind the real proxy and runner. From that run worlds are cut by address: each fault alone, any two, all at once. Aim: at most
 1.2 causes a fault, and none hidden. Prints a table, and one line of JSON at the end. `--addresses 0` leaves the stand-in out; `--save FILE`
 writes its exchanges, which the tests replay.
 """
@@ -31,6 +31,7 @@ from tests.e2e.systems import installation
 from tests.legacy.divergences import Divergence, Divergences
 from tests.support import postgres
 from tests.support.cause_worlds import Score, World, WorldOptions, cut, joined, make_faults, make_world, rate
+from tests.support.corpus_worlds import corpus_pairs
 
 SYNTHETIC: Mapping[str, WorldOptions] = {
     "1 fault": WorldOptions(faults=1),
@@ -224,6 +225,7 @@ def main() -> None:
         seeds = range(1000, 1000 + options.seeds)
         report(name, *rated(make_world(seed, world) for seed in seeds), result)
     measure_aging(range(1000, 1000 + options.seeds), result)
+    report("corpus, any two faults at once", *rated(corpus_pairs()), result)
     for dsn in postgres.session_cluster() if options.addresses else ():
         found = asyncio.run(stand_in(dsn, options.addresses))
         measure_stand_in(found, result)

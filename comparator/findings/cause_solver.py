@@ -13,15 +13,27 @@ lies further down belongs to it. At each level, first sets without any cause bec
 attached to the causes that they come with, or become causes of their own. Thresholds are shares of exchanges, never of sets. Every tie is
 broken by the tokens' names, so the result does not depend on the order of the input.
 
-Tokens are bits of an int: `a & b`, `a | b` and `a & ~b` are intersection, union and difference of sets.
+Where findings are lost (`comparator.findings.lost_findings`), causes are solved twice: with the first solution, sets get back the tokens that
+they lack by loss, and the second one is of these sets.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import and_
 from typing import Final
 
-from comparator.findings.tokens import HIDING_ROWS, WHOLE_BODY, Level, Token
+from comparator.findings.lost_findings import (
+    ABSENCE_MAX,
+    EXCHANGES_MIN,
+    LOSS_MIN,
+    is_nearly_always,
+    loss_rate,
+    may_be_loss,
+)
+from comparator.findings.token_bits import TokenBits, bits
+from comparator.findings.tokens import Level, Token
 
 SETS_SOLVED_MAX: Final = 400
 """Distinct sets, the commonest first, that causes are solved from; the rest is explained by them."""
@@ -35,6 +47,9 @@ _CARRIED_SHARE: Final = 0.9
 _PARTIAL_ANCHOR_MIN: Final = 4
 _PARTIAL_SHARE: Final = 0.75
 _CONTRADICTION_MIN: Final = 3
+_RESTORES_MAX: Final = 3
+_WHOLE_MIN: Final = 10
+"""Exchanges with all tokens, for some of which it is looked whether they lost any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,77 +88,25 @@ def solve(counts: Mapping[frozenset[Token], int], *, sets_max: int = SETS_SOLVED
         counts: number of exchanges by the set of tokens that occurred in them.
         sets_max: distinct sets to solve from.
     """
-    tokens = _Tokens(frozenset[Token]().union(*counts))
-    sets = sorted(
-        ((tokens.mask(members), count) for members, count in counts.items() if members and count > 0),
-        key=lambda item: (-item[1], item[0].bit_count(), item[0]),
-    )
-    solver = _Solver(tokens, sets[:sets_max])
+    tokens = TokenBits(frozenset[Token]().union(*counts))
+    sets = {tokens.mask(members): count for members, count in counts.items() if members and count > 0}
+    solver = _Solver(tokens, _commonest(sets, sets_max))
     solver.solve()
-    return solver.solution([mask for mask, _ in sets])
+    whole = {mask: mask for mask in sets}
+    rate = solver.loss_rate()
+    if rate >= LOSS_MIN:
+        whole = solver.restored(sets, rate)
+        added = Counter[int]()
+        for mask, count in sets.items():
+            added[whole[mask]] += count
+        solver = _Solver(tokens, _commonest(added, sets_max), rate=rate)
+        restored = solver.solve()
+        whole = {mask: restored.get(other, other) for mask, other in whole.items()}
+    return solver.solution(whole)
 
 
-class _Tokens:
-    """The bits of all tokens, and which tokens a set hides."""
-
-    def __init__(self, tokens: Iterable[Token]) -> None:
-        self.all = sorted(tokens, key=lambda token: token.name)
-        self._bit = {token: 1 << index for index, token in enumerate(self.all)}
-        self.levels = [self._having(lambda t, level=level: t.level is level) for level in Level]
-        self.below = [sum(self.levels[level:]) for level in Level]
-        """Tokens of a level and of all further ones."""
-        self._hidden_by: dict[int, int] = {}
-        for token, bit in self._bit.items():
-            hidden = self._hidden(token) & ~bit
-            if hidden:
-                self._hidden_by[bit] = hidden
-        self._hiding = sum(self._hidden_by)
-
-    def mask(self, tokens: Iterable[Token]) -> int:
-        """Return tokens as bits."""
-        return sum(self._bit[token] for token in tokens)
-
-    def members(self, mask: int) -> frozenset[Token]:
-        """Return bits as tokens."""
-        return frozenset(self.all[bit.bit_length() - 1] for bit in bits(mask))
-
-    def hidden(self, mask: int) -> int:
-        """Return the tokens that cannot be seen in an exchange with these ones, even if they are in it."""
-        hidden = 0
-        for bit in bits(mask & self._hiding):
-            hidden |= self._hidden_by[bit]
-        return hidden
-
-    def places(self, mask: int) -> frozenset[tuple[str, str]]:
-        """Return the places of tokens."""
-        return frozenset((token.place, token.discriminator) for token in self.members(mask))
-
-    def _having(self, holds: Callable[[Token], bool]) -> int:
-        return sum(bit for token, bit in self._bit.items() if holds(token))
-
-    def _hidden(self, token: Token) -> int:
-        if token.level is Level.STATUS:
-            return sum(self.levels[1:])
-        if token.kind in HIDING_ROWS:
-            return self._having(
-                lambda t: t.level is Level.COLUMN and (t.table, t.discriminator) == (token.table, token.discriminator)
-            )
-        if token.kind in WHOLE_BODY and token.table:
-            # The document of one JSON column.
-            return self._having(
-                lambda t: t.level is Level.COLUMN and t.table == token.table and t.place.startswith(token.place + ".")
-            )
-        if token.kind in WHOLE_BODY:
-            return self._having(lambda t: t.level is Level.FIELD and t.kind not in WHOLE_BODY)
-        return 0
-
-
-def bits(mask: int) -> Iterable[int]:
-    """Return each bit of a mask by itself, the lowest first."""
-    while mask:
-        bit = mask & -mask
-        yield bit
-        mask ^= bit
+def _commonest(sets: Mapping[int, int], sets_max: int) -> list[tuple[int, int]]:
+    return sorted(sets.items(), key=lambda item: (-item[1], item[0].bit_count(), item[0]))[:sets_max]
 
 
 @dataclass(slots=True, eq=False)
@@ -183,27 +146,38 @@ def _shown(causes: Iterable[tuple[_Cause, int]]) -> int:
 
 
 class _Solver:
-    def __init__(self, tokens: _Tokens, sets: Sequence[tuple[int, int]]) -> None:
+    """Solve the causes of sets; with a rate of loss, sets that lack a token by loss get it back."""
+
+    def __init__(self, tokens: TokenBits, sets: Sequence[tuple[int, int]], *, rate: float = 0.0) -> None:
         self._tokens = tokens
+        self._rate = rate
         self._sets = [mask for mask, _ in sets]
         self._counts = [count for _, count in sets]
         self._hidden = [tokens.hidden(mask) for mask in self._sets]
         self._causes: list[_Cause] = []
 
-    def solve(self) -> None:
-        """Find the causes of the sets."""
+    def solve(self) -> dict[int, int]:
+        """Find the causes of the sets; return what each set has become."""
+        given = list(self._sets)
         for support in _SUPPORTS:
             for level in Level:
                 for _ in range(_ROUNDS_MAX):
+                    if self._rate:
+                        self._restore_rests(level)
                     if not self._round(level, support):
                         break
                 self._absorb(level)
         self._fold()
         self._merge()
+        return dict(zip(given, self._sets, strict=True))
 
-    def solution(self, masks: Sequence[int]) -> Solution:
-        """Assign all sets; causes that no set has are dropped."""
-        explained = {mask: self._explain_other(mask) for mask in masks}
+    def solution(self, whole: Mapping[int, int]) -> Solution:
+        """Assign all sets; causes that no set has are dropped.
+
+        Args:
+            whole: for each set, the set with what it lost.
+        """
+        explained = {mask: self._explain_other(mask) for mask in set(whole.values())}
         counts = Counter[int]()
         for mask, count in zip(self._sets, self._counts, strict=True):
             counts.update({id(cause): count for cause in explained[mask]})
@@ -224,7 +198,7 @@ class _Solver:
                 )
                 for c in kept
             ),
-            {members(mask): tuple(sorted(index[id(c)] for c in causes)) for mask, causes in explained.items()},
+            {members(mask): tuple(sorted(index[id(c)] for c in explained[other])) for mask, other in whole.items()},
         )
 
     # Which causes a set has.
@@ -302,15 +276,144 @@ class _Solver:
             return True
         return 2 * (cause.core & mask & ~shown).bit_count() >= cause.core.bit_count()
 
+    # What was lost.
+
+    def loss_rate(self) -> float:
+        """Return the share of findings that are lost."""
+        absences: list[tuple[float, int]] = []
+        for cause in self._causes:
+            present = [index for index, match in enumerate(cause.matches) if match == cause.anchor]
+            for bit in bits(cause.core & ~cause.anchor):
+                seen, visible = self._seen(bit, present)
+                if visible >= EXCHANGES_MIN and visible - seen <= ABSENCE_MAX * visible:
+                    absences.append((1 - seen / visible, visible))
+        return loss_rate(absences)
+
+    def restored(self, sets: Mapping[int, int], rate: float) -> dict[int, int]:
+        """Return each set with the tokens that it lacks by loss: those that its causes nearly always show.
+
+        Args:
+            sets: count of each set.
+            rate: share of findings that are lost.
+        """
+        for cause in self._causes:
+            self._refine(cause)
+        explained = {mask: self._explain_other(mask) for mask in sets}
+        counts = Counter[_Cause]()
+        for mask, causes in explained.items():
+            counts.update(dict.fromkeys(causes, sets[mask]))
+        always = {
+            cause: self._always(cause, explained, rate) for cause in self._causes if counts[cause] >= EXCHANGES_MIN
+        }
+        lacking: dict[int, list[tuple[_Cause, int]]] = {}
+        found = Counter[tuple[_Cause, int]]()
+        for mask, causes in explained.items():
+            if mask & self._tokens.levels[Level.STATUS]:
+                continue
+            visible = ~mask & ~self._tokens.hidden(mask)
+            own = self._without_loss(mask, visible, causes, always, counts, rate)
+            lacking[mask] = [(c, always[c] & visible) for c in own if always.get(c, 0) & visible]
+            found.update(dict.fromkeys(lacking[mask], sets[mask]))
+        whole: dict[int, int] = {}
+        for mask in sets:
+            whole[mask] = mask
+            for cause, lost in lacking.get(mask, ()):
+                if may_be_loss(found[cause, lost], counts[cause], lost.bit_count(), rate):
+                    whole[mask] |= lost
+        return whole
+
+    def _always(self, cause: _Cause, explained: Mapping[int, Sequence[_Cause]], rate: float) -> int:
+        """Return the tokens that a cause shows in all of its exchanges, but for losses."""
+        own = [
+            index
+            for index, match in enumerate(cause.matches)
+            if match == cause.anchor and cause in explained[self._sets[index]]
+        ]
+        always = cause.anchor
+        for bit in bits(cause.core & ~cause.anchor):
+            if is_nearly_always(*self._seen(bit, own), rate):
+                always |= bit
+        return always
+
+    def _without_loss(
+        self,
+        mask: int,
+        visible: int,
+        causes: Sequence[_Cause],
+        always: Mapping[_Cause, int],
+        counts: Counter[_Cause],
+        rate: float,
+    ) -> Sequence[_Cause]:
+        """Return the causes of a set: of those that were found, a rare one gives way to one that lost its anchor there and shows the rest.
+
+        Args:
+            mask: the set.
+            visible: tokens that it lacks, and that would be seen in it.
+            causes: its causes.
+            always: tokens that each of the larger causes always shows.
+            counts: exchanges of each cause.
+            rate: share of findings that are lost.
+        """
+        best: tuple[int, int, int, list[_Cause]] | None = None
+        for number, (cause, shown) in enumerate(always.items()):
+            lost = shown & visible
+            if cause in causes or not lost & cause.anchor:
+                continue
+            kept = [c for c in causes if not may_be_loss(counts[c], counts[cause], lost.bit_count(), rate)]
+            rest = mask
+            for other in kept:
+                rest &= ~other.shown
+            if rest and not rest & ~cause.shown:
+                item = (lost.bit_count(), -counts[cause], number, [*kept, cause])
+                best = item if best is None else min(best, item, key=lambda i: i[:3])
+        return causes if best is None else best[3]
+
+    def _restore_rests(self, level: int) -> None:
+        """Give sets without a cause the tokens of a level that they lack by loss: without them they would be seeds, the smallest first."""
+        without = [index for index in range(len(self._sets)) if not self._has_cause(index, level)]
+        for _ in range(_RESTORES_MAX):
+            rests = self._rests(level, without)
+            counts = {rest: self._count(indexes) for rest, indexes in rests.items()}
+            wholes = {rest: self._whole(rest, counts) for rest in sorted(rests, key=lambda rest: (counts[rest], rest))}
+            if all(rest == whole for rest, whole in wholes.items()):
+                return
+            for rest, whole in wholes.items():
+                for index in rests[rest]:
+                    self._sets[index] |= whole
+            self._hidden = [self._tokens.hidden(mask) for mask in self._sets]
+            for cause in self._causes:
+                self._rematch(cause)
+
+    def _whole(self, rest: int, counts: Mapping[int, int]) -> int:
+        """Return the rest of which this one lost tokens: the one with the fewest more, the commonest first; itself for none."""
+        count, best = counts[rest], (0, 0, rest)
+        for other, whole in counts.items():
+            lost = (other & ~rest).bit_count()
+            if not lost or other & rest != rest or whole < max(_WHOLE_MIN, count + 1):
+                continue
+            if may_be_loss(count, whole, lost, self._rate) and (best[2] == rest or (lost, -whole, other) < best):
+                best = (lost, -whole, other)
+        return best[2]
+
+    def _rests(self, level: int, indexes: Iterable[int]) -> dict[int, list[int]]:
+        """Return the sets of each rest: the tokens of a level that the causes found leave."""
+        rests: dict[int, list[int]] = {}
+        for index in indexes:
+            rest = self._explain(index, level)[1] & self._tokens.levels[level]
+            if rest:
+                rests.setdefault(rest, []).append(index)
+        return rests
+
+    def _seen(self, bit: int, indexes: Iterable[int]) -> tuple[int, int]:
+        """Return the exchanges of sets that show a token, and those in which it would be seen."""
+        visible = [index for index in indexes if not self._hidden[index] & bit]
+        return self._count(index for index in visible if self._sets[index] & bit), self._count(visible)
+
     # Finding causes.
 
     def _round(self, level: int, support: int) -> bool:
         """Find causes among what is left at a level; return whether anything changed."""
-        rests: dict[int, list[int]] = {}
-        for index in range(len(self._sets)):
-            rest = self._explain(index, level)[1] & self._tokens.levels[level]
-            if rest:
-                rests.setdefault(rest, []).append(index)
+        rests = self._rests(level, range(len(self._sets)))
         ordered = sorted(rests, key=lambda rest: (rest.bit_count(), -sum(self._counts[i] for i in rests[rest]), rest))
         seeded = [self._seed(level, rest, rests[rest], support) for rest in ordered]
         if any(seeded):
@@ -347,6 +450,8 @@ class _Solver:
             common = cause.anchor & rest
             if cause.level != level or not common or common == cause.anchor:
                 continue
+            if common == rest and self._exceeds(cause.anchor, rest):
+                continue
             own = self._tokens.places(cause.anchor)
             if len(own & places) < 0.5 * len(own | places):
                 continue
@@ -357,6 +462,17 @@ class _Solver:
             if self._count(either) >= 0.5 * self._count(with_common):
                 return cause
         return None
+
+    def _exceeds(self, anchor: int, rest: int) -> bool:
+        """Return whether sets with an anchor always show so much more than those with a part of it alone that they have another fault."""
+        where = [index for index, mask in enumerate(self._sets) if mask & anchor == anchor]
+        alone = [index for index, mask in enumerate(self._sets) if mask & anchor == rest]
+        own = self._common(alone) if alone else -1
+        return self._count(where) >= _CLEAN_MIN and (self._common(where) & ~own).bit_count() >= 4 * own.bit_count()
+
+    def _common(self, indexes: Iterable[int]) -> int:
+        """Return the tokens that all of some sets show."""
+        return reduce(and_, (self._sets[index] for index in indexes))
 
     def _create(self, level: int, anchor: int) -> _Cause:
         cause = _Cause(level, anchor, anchor)
@@ -379,8 +495,8 @@ class _Solver:
             everything |= self._sets[index]
         core = cause.anchor
         for bit in bits(everything & self._tokens.below[cause.level]):
-            visible = [i for i in chosen if not self._hidden[i] & bit]
-            if visible and self._count(i for i in visible if self._sets[i] & bit) >= _CORE_SHARE * self._count(visible):
+            seen, visible = self._seen(bit, chosen)
+            if visible and seen >= _CORE_SHARE * visible:
                 core |= bit
         cause.core = core
         self._rematch(cause)
@@ -404,7 +520,7 @@ class _Solver:
                     changed = True
                     carrier.conditional |= bit
                     self._rematch(carrier)
-        if not alone and len(carriers) == 1 and self._outweighs(carriers[0], rest, level):
+        if not alone and len(carriers) == 1 and self._is_another(carriers[0], rest, level):
             carriers[0].conditional &= ~rest
             alone = rest
         if alone:
@@ -443,16 +559,19 @@ class _Solver:
             uncovered -= {i for i in uncovered if best.matches[i]}
         return chosen
 
-    def _outweighs(self, carrier: _Cause, rest: int, level: int) -> bool:
-        """Return whether what comes with a conditional token is so much more than the carrier that it is another fault."""
+    def _is_another(self, carrier: _Cause, rest: int, level: int) -> bool:
+        """Return whether a rest that comes with some exchanges of a cause only is another fault, and no conditional part of it.
+
+        It is if much more comes with it than the cause has, or if it is the row in place of the one that the cause lacks: with another key
+        in it a row is missing and one is extra, and that is no case of a row that is missing.
+        """
         where = [index for index, mask in enumerate(self._sets) if mask & rest == rest]
         if carrier.level != level or self._count(where) < _CLEAN_MIN:
             return False
-        always = self._sets[where[0]]
-        for index in where:
-            always &= self._sets[index]
+        always = self._common(where)
         without = any(match and self._sets[i] & rest != rest for i, match in enumerate(carrier.matches))
-        return without and (always & ~carrier.core & ~rest).bit_count() >= 4 * carrier.core.bit_count()
+        outweighs = (always & ~carrier.core & ~rest).bit_count() >= 4 * carrier.core.bit_count()
+        return without and (outweighs or bool(self._tokens.replaced(rest) & carrier.anchor))
 
     # Joining causes that are one.
 
@@ -516,7 +635,7 @@ class _Solver:
 
     def _are_one(self, cause: _Cause, other: _Cause) -> bool:
         shared = cause.core & other.core
-        if cause.level != other.level or not shared:
+        if cause.level != other.level or not shared or self._tokens.replaced(cause.core ^ other.core) & shared:
             return False
         count = shared.bit_count()
         smaller = min(cause.core.bit_count(), other.core.bit_count())

@@ -266,7 +266,7 @@ def _cause(
             title,
             _shown(solved.core, members, first=title),
             _shown(solved.conditional, members),
-            _exemplar(members, causes_of),
+            _exemplar(title, members, causes_of),
         ),
         severity=min((severity_of(token.kind) for token in solved.core), key=_SEVERITIES.index),
         exchanges=exchanges,
@@ -301,12 +301,13 @@ def _shown(
     return tuple(sorted(shown, key=lambda s: (s.token != first, s.token.level, -s.share, s.token.name)))
 
 
-def _exemplar(members: Sequence[FindingSet], causes_of: Mapping[str, int]) -> str:
-    """Return the set whose exchanges show the cause best: with the fewest other causes, then the fewest findings, then the newest."""
+def _exemplar(title: Token, members: Sequence[FindingSet], causes_of: Mapping[str, int]) -> str:
+    """Return the set that shows the cause best: the title and the fewest other causes, then the fewest findings, then the newest."""
     best = min(
         members,
         key=lambda one: (
             not one.has_exemplar,
+            title not in one.tokens,
             causes_of[one.id],
             len(one.findings),
             -one.last_seen.timestamp(),

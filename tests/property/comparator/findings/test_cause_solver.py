@@ -109,6 +109,46 @@ def test_no_fault_is_hidden_where_faults_overlap_and_share_symptoms() -> None:
     assert total.right_share >= 0.97
 
 
+LOSSY = WorldOptions(faults=6, drop=0.02, mismatches=600)
+
+
+def test_faults_of_which_findings_are_lost_are_as_many_causes() -> None:
+    total = sum((rate(world, solve(world.counts)) for world in (make_world(seed, LOSSY) for seed in range(8))), Score())
+    assert total.hidden == 0
+    assert total.per_fault <= 1.1
+    assert total.right_share >= 0.98
+
+
+@settings(max_examples=4, derandomize=True)
+@given(SEEDS, st.randoms(use_true_random=False))
+def test_order_of_the_input_does_not_matter_where_findings_are_lost(seed: int, random: object) -> None:
+    counts = make_world(seed, LOSSY).counts
+    shuffled = list(counts.items())
+    random.shuffle(shuffled)  # pyright: ignore[reportAttributeAccessIssue]
+    assert solve(counts) == solve(dict(shuffled))
+
+
+@settings(max_examples=4, derandomize=True)
+@given(SEEDS)
+def test_every_exchange_has_a_cause_where_findings_are_lost(seed: int) -> None:
+    counts = make_world(seed, LOSSY).counts
+    solution = solve(counts)
+    assert solution.assigned.keys() == counts.keys()
+    assert all(solution.assigned.values())
+    assert {number for causes in solution.assigned.values() for number in causes} == set(range(len(solution.causes)))
+
+
+def test_rare_fault_is_not_taken_for_the_loss_of_another() -> None:
+    """A fault that shows a part of what another shows is one of its own as soon as it comes more often than a loss would."""
+    score, passing, event = reply("score"), reply("passing"), row("event")
+    whole = frozenset({row("stamp"), column("score", "score"), score, passing})
+    lossy = Counter({whole - {token}: 20 for token in whole} | {whole: 1000})
+    assert len(solve(lossy).causes) == 1
+    assert len(solve(lossy + Counter({frozenset({event}): 40})).causes) == 2
+    assert len(solve(lossy + Counter({frozenset({score}): 40})).causes) == 2
+    assert len(solve(lossy + Counter({frozenset({column("score", "score"), score, passing}): 60})).causes) == 2
+
+
 def test_more_exchanges_of_a_known_set_change_no_id() -> None:
     """An id can change where the exchange that comes lies on a threshold: that is rare, and the merged ids are kept."""
     kept = [keeps_ids(seed, more) for seed in range(12) for more in (1, 10, 300)]
