@@ -20,8 +20,6 @@ they lack by loss, and the second one is of these sets.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
-from operator import and_
 from typing import Final
 
 from comparator.findings.lost_findings import (
@@ -467,12 +465,15 @@ class _Solver:
         """Return whether sets with an anchor always show so much more than those with a part of it alone that they have another fault."""
         where = [index for index, mask in enumerate(self._sets) if mask & anchor == anchor]
         alone = [index for index, mask in enumerate(self._sets) if mask & anchor == rest]
-        own = self._common(alone) if alone else -1
+        own = self._common(alone)
         return self._count(where) >= _CLEAN_MIN and (self._common(where) & ~own).bit_count() >= 4 * own.bit_count()
 
     def _common(self, indexes: Iterable[int]) -> int:
         """Return the tokens that all of some sets show."""
-        return reduce(and_, (self._sets[index] for index in indexes))
+        shown = -1
+        for index in indexes:
+            shown &= self._sets[index]
+        return shown
 
     def _create(self, level: int, anchor: int) -> _Cause:
         cause = _Cause(level, anchor, anchor)
@@ -490,16 +491,20 @@ class _Solver:
             if not any(c.matches[i] for c in self._causes if c is not cause and c.level <= cause.level)
         ]
         chosen = clean if self._count(clean) >= _CLEAN_MIN else present
-        everything = 0
-        for index in chosen:
-            everything |= self._sets[index]
-        core = cause.anchor
-        for bit in bits(everything & self._tokens.below[cause.level]):
-            seen, visible = self._seen(bit, chosen)
-            if visible and seen >= _CORE_SHARE * visible:
-                core |= bit
-        cause.core = core
+        cause.core = cause.anchor | self._nearly_always(chosen, cause.level)
         self._rematch(cause)
+
+    def _nearly_always(self, indexes: Sequence[int], level: int) -> int:
+        """Return the tokens, of a level and further ones, that show in most exchanges of sets."""
+        everything = 0
+        for index in indexes:
+            everything |= self._sets[index]
+        always = 0
+        for bit in bits(everything & self._tokens.below[level]):
+            seen, visible = self._seen(bit, indexes)
+            if visible and seen >= _CORE_SHARE * visible:
+                always |= bit
+        return always
 
     def _attach(self, level: int, rest: int, indexes: Sequence[int], support: int, left_over: _LeftOver) -> bool:
         """Attach what is left over beside other causes to the causes that it comes with, or make a cause of it."""
@@ -598,24 +603,27 @@ class _Solver:
                 for host in hosts:
                     host.conditional |= cause.core
 
-    def _assigned_counts(self) -> dict[int, int]:
-        counts: dict[int, int] = {}
-        for index, count in enumerate(self._counts):
+    def _assigned(self) -> dict[_Cause, list[int]]:
+        """Return the sets of each cause."""
+        assigned: dict[_Cause, list[int]] = {cause: [] for cause in self._causes}
+        for index in range(len(self._sets)):
             for cause in self._explain(index, Level.HEADER)[0]:
-                counts[id(cause)] = counts.get(id(cause), 0) + count
-        return counts
+                assigned[cause].append(index)
+        return assigned
 
     def _fold(self) -> None:
         """Make a rare cause another anchor of one that shows the same: a finding of it was lost, cut off or not captured."""
-        counts = self._assigned_counts()
-        for cause in sorted(self._causes, key=lambda c: (counts.get(id(c), 0), c.anchor)):
-            for other in sorted(self._causes, key=lambda c: (-counts.get(id(c), 0), c.anchor)):
+        assigned = self._assigned()
+        counts = {cause: self._count(indexes) for cause, indexes in assigned.items()}
+        for cause in sorted(self._causes, key=lambda c: (counts[c], c.anchor)):
+            own = self._own_core(cause, assigned[cause])
+            for other in sorted(self._causes, key=lambda c: (-counts[c], c.anchor)):
                 if other is cause or other.level > cause.level:
                     continue
-                rare = counts.get(id(cause), 0) <= max(2, 0.03 * counts.get(id(other), 0))
+                rare = counts[cause] <= max(2, 0.03 * counts[other])
                 core = other.core if other.level == cause.level else other.core & ~other.anchor
                 inside = not cause.anchor & ~other.shown and cause.anchor & other.core
-                if rare and inside and core and (cause.core & core).bit_count() >= 0.6 * core.bit_count():
+                if rare and inside and core and (own & core).bit_count() >= 0.6 * core.bit_count():
                     self._join(cause, other)
                     break
 
@@ -624,22 +632,29 @@ class _Solver:
         changed = True
         while changed:
             changed = False
-            counts = self._assigned_counts()
-            ordered = sorted(self._causes, key=lambda c: (-counts.get(id(c), 0), c.anchor))
+            assigned = self._assigned()
+            counts = {cause: self._count(indexes) for cause, indexes in assigned.items()}
+            cores = {cause: self._own_core(cause, indexes) for cause, indexes in assigned.items()}
+            ordered = sorted(self._causes, key=lambda c: (-counts[c], c.anchor))
             for number, other in enumerate(ordered):
-                joined = next((cause for cause in ordered[number + 1 :] if self._are_one(cause, other)), None)
+                joined = next((cause for cause in ordered[number + 1 :] if self._are_one(cause, other, cores)), None)
                 if joined is not None:
                     self._join(joined, other)
                     changed = True
                     break
 
-    def _are_one(self, cause: _Cause, other: _Cause) -> bool:
-        shared = cause.core & other.core
-        if cause.level != other.level or not shared or self._tokens.replaced(cause.core ^ other.core) & shared:
+    def _own_core(self, cause: _Cause, assigned: Sequence[int]) -> int:
+        """Return the core by the exchanges that have the cause: that of a rare one may be of exchanges that another one explains."""
+        return self._nearly_always(assigned, cause.level) if assigned else cause.core
+
+    def _are_one(self, cause: _Cause, other: _Cause, cores: Mapping[_Cause, int]) -> bool:
+        own, theirs = cores[cause], cores[other]
+        shared = own & theirs
+        if cause.level != other.level or not shared or self._tokens.replaced(own ^ theirs) & shared:
             return False
         count = shared.bit_count()
-        smaller = min(cause.core.bit_count(), other.core.bit_count())
-        if count < 0.75 * smaller or count < 0.34 * (cause.core | other.core).bit_count():
+        smaller = min(own.bit_count(), theirs.bit_count())
+        if count < 0.75 * smaller or count < 0.34 * (own | theirs).bit_count():
             return False
         for bit in bits(shared & self._tokens.levels[cause.level]):
             where = [index for index, mask in enumerate(self._sets) if mask & bit]
