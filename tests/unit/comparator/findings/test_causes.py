@@ -60,7 +60,7 @@ def test_any_two_faults_of_the_corpus_are_two_causes() -> None:
     assert score.right_share >= 0.99
 
 
-@pytest.mark.parametrize(("often", "rarely"), [(3, 1), (4, 1), (40, 1)])
+@pytest.mark.parametrize(("often", "rarely"), [(3, 1), (4, 1)])
 def test_rare_fault_that_shows_a_part_of_another_is_not_hidden_by_it(often: int, rarely: int) -> None:
     everything = (STAMP, EVENT, *(column("score", f"c{n}") for n in range(8)), *(reply(f"f{n}") for n in range(4)))
     causes = find_causes([finding_set("a", *everything, count=often), finding_set("b", EVENT, count=rarely)]).causes
