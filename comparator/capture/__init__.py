@@ -6,7 +6,8 @@
 
 - `driver` is the interface of a capture; `registry.open_capture` opens the driver that `settings` names. The three drivers do not
   know each other. They extend `reconnecting` (one reading task that reconnects) and use `delivery` (each transaction once, and fences).
-- `pgoutput` and `row_text` decode bytes and rows (pure). `replication` is a replication connection over libpq.
+- `pgoutput` and `row_text` decode bytes and rows, and `change_order` sorts what triggers logged (pure). `replication` is a replication
+  connection over libpq.
 - `attribution_keys` (pure) finds the keys that a row carries; `attribution` (pure) attributes transactions to requests, and `tag_belief`
   (pure) decides whether a side names its requests.
 - `session` opens connections with fixed settings; `catalog` reads the shapes of tables (`table_shape`, pure).

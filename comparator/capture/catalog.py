@@ -50,7 +50,7 @@ SELECT c.oid, n.nspname AS schema, c.relname AS relation, c.relkind::text AS kin
        ARRAY(SELECT t.tgname::text FROM pg_trigger t
              WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' ORDER BY t.tgname) AS triggers,
        EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
-               AND t.tgtype & 1 = 0 AND t.tgname !~ '_shadow_(tag|capture)') AS statement_triggers,
+               AND t.tgtype & 1 = 0 AND t.tgname !~ '[!_]shadow_(tag|capture)') AS statement_triggers,
        ARRAY(SELECT r.rulename::text FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN' AND r.ev_enabled <> 'D'
              ORDER BY 1) AS rules,
        c.relispartition AS partition, root.relname AS root_relation, root_schema.nspname AS root_schema,

@@ -61,7 +61,7 @@ SELECT i.indrelid, '', 'UNIQUE INDEX ' || substring(pg_get_indexdef(i.indexrelid
 WHERE i.indrelid = ANY($1::oid[]) AND i.indisunique AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.indexrelid)
 UNION ALL
 SELECT t.tgrelid, '', 'TRIGGER ' || t.tgname || substring(pg_get_triggerdef(t.oid) FROM ' (?:BEFORE|AFTER|INSTEAD OF) .*$') FROM pg_trigger t
-WHERE t.tgrelid = ANY($1::oid[]) AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname !~ '_shadow_(tag|capture)'
+WHERE t.tgrelid = ANY($1::oid[]) AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname !~ '[!_]shadow_(tag|capture)'
 UNION ALL
 SELECT r.oid, '', 'PARTITION ' || coalesce(pg_get_expr(c.relpartbound, c.oid), '') FROM pg_class r
 CROSS JOIN LATERAL pg_partition_tree(r.oid) t JOIN pg_class c ON c.oid = t.relid

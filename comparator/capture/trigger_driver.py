@@ -11,8 +11,10 @@ the next; positions are comparable with LSNs.
 
 Rows are delivered before the DELETE is committed. Rows that a lost connection returns to the log are recognised by their xid.
 
-The first row that a statement wrote to a table carries its columns as they were then, and holds for the rows after it; so rows from before
-and after a change of the table's definition are each decoded by their own.
+The first row that a transaction wrote to a table, or to a partition, carries its columns as they were then, and so does the first after a
+change of a definition. They hold for the rows after it, so that each is decoded by the definition that it was written under.
+
+What triggers of the application change is logged before all of the statement is that fired them: `change_order` puts it right.
 """
 
 import asyncio
@@ -20,12 +22,13 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 
 import asyncpg
 
+from comparator.capture.change_order import in_order
 from comparator.capture.errors import CaptureClosedError, ChangeLogError, DecodeError
 from comparator.capture.pgoutput import table_name
 from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, LOST, ReconnectingCapture
@@ -55,7 +58,7 @@ DESCRIPTIONS_KEPT = 2_000
 """Definitions of tables that are kept: the changes of a table share one object until its definition changes."""
 
 INSTALLED = """
-SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'columns' AND NOT attisdropped)
+SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'written_oid' AND NOT attisdropped)
 """
 
 HOLD = "SELECT pg_advisory_lock(hashtext($1))"
@@ -78,10 +81,17 @@ REACHED = """
 SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint AS lsn, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS clock_us
 """
 
+PRIMARY_KEYS = """
+SELECT i.indrelid::bigint AS oid, array_agg(a.attname::text ORDER BY k.number) AS columns
+FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, number)
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+WHERE i.indisprimary AND k.number <= i.indnkeyatts AND i.indrelid = ANY($1::oid[]) GROUP BY 1
+"""
+
 TAKE = """
 DELETE FROM {schema}.log RETURNING seq, xid, pg_wal_lsn_diff(lsn, '0/0')::bigint AS lsn,
     (extract(epoch FROM at) * 1000000)::bigint AS at_us, application, request, schema_name, relation, op, before, after,
-    table_oid::bigint AS table_oid, columns
+    table_oid::bigint AS table_oid, written_oid::bigint AS written_oid, columns
 """
 
 
@@ -98,6 +108,7 @@ class TriggerCapture(ReconnectingCapture):
         self._marked = False
         self._leased_s = 0.0
         self._uncertain: frozenset[int] = frozenset()
+        self._primary_keys: dict[int, Sequence[str]] = {}
 
     def _loses_transactions(self) -> bool:
         # The log outlives the connection. Whether it outlived a crash of the server is checked when it is opened again.
@@ -152,6 +163,8 @@ class TriggerCapture(ReconnectingCapture):
         now_s = time.monotonic()
         if not at_once and now_s - self._leased_s < LEASE_S / 4:
             return
+        # Keys may have been redefined; a reader that does not know for some seconds sorts by those that were.
+        self._primary_keys.clear()
         lease = f"{self._settings.log_schema}.lease"
         row = await conn.fetchrow(self._sql(LEASE), lease, LEASE_S, timeout=self._call_s)
         self._leased_s = now_s
@@ -165,7 +178,8 @@ class TriggerCapture(ReconnectingCapture):
         async with conn.transaction():
             reached = await conn.fetchrow(REACHED, timeout=self._call_s)
             rows = await conn.fetch(self._sql(TAKE), timeout=self._call_s)
-            for transaction in transactions(rows, after=self.position):
+            await self._learn_keys(conn, {row["table_oid"] for row in rows})
+            for transaction in transactions(rows, after=self.position, keys=self._primary_keys):
                 if transaction.xid not in self._uncertain:
                     delivery.take(transaction)
             self._uncertain = frozenset(row["xid"] for row in rows)
@@ -174,6 +188,14 @@ class TriggerCapture(ReconnectingCapture):
             # No fence is committed that would tell the time: the read does.
             delivery.reach(reached["lsn"], clock_us=reached["clock_us"])
         return delivery.position
+
+    async def _learn_keys(self, conn: asyncpg.Connection, tables: set[int]) -> None:
+        """Read the primary keys of tables that are not known yet."""
+        unknown = tables - self._primary_keys.keys()
+        if unknown:
+            self._primary_keys |= dict.fromkeys(unknown, ())
+            for row in await conn.fetch(PRIMARY_KEYS, sorted(unknown), timeout=self._call_s):
+                self._primary_keys[row["oid"]] = row["columns"]
 
     def _sql(self, template: str) -> str:
         return template.format(schema=f'"{self._settings.log_schema}"')
@@ -188,12 +210,13 @@ class TriggerCapture(ReconnectingCapture):
         await disconnect(conn, timeout_s=CLOSE_TIMEOUT_S)
 
 
-def transactions(rows: Sequence[asyncpg.Record], *, after: int) -> list[Transaction]:
+def transactions(rows: Sequence[asyncpg.Record], *, after: int, keys: Mapping[int, Sequence[str]]) -> list[Transaction]:
     """Assemble rows of the change log into transactions in commit order.
 
     Args:
         rows: rows of the log, in any order.
         after: position of the last delivered transaction; those returned have increasing positions above it.
+        keys: columns of the primary key by the table's oid.
 
     Raises:
         DecodeError: an image does not have the columns that its row carries.
@@ -212,7 +235,7 @@ def transactions(rows: Sequence[asyncpg.Record], *, after: int) -> list[Transact
                 commit_lsn=after,
                 end_lsn=after,
                 committed_us=last["at_us"],
-                changes=tuple(_change(row, described) for row in group),
+                changes=in_order([_change(row, described) for row in group], keys),
                 messages=(LogicalMessage(REQUEST_MESSAGE_PREFIX, request),) if request else (),
                 application=last["application"],
             )
@@ -221,11 +244,11 @@ def transactions(rows: Sequence[asyncpg.Record], *, after: int) -> list[Transact
 
 
 def _change(row: asyncpg.Record, described: dict[int, tuple[str, ...]]) -> RowChange:
-    """Decode a row of the log; `described` has the columns of the rows before it, by table."""
-    name, oid = table_name(row["schema_name"], row["relation"]), row["table_oid"]
+    """Decode a row of the log; `described` has the columns of the rows before it, by table or partition."""
+    name, written = table_name(row["schema_name"], row["relation"]), row["written_oid"]
     if row["columns"] is not None:
-        described[oid] = tuple(row["columns"])
-    description = _description(oid, described.get(oid, ()))
+        described[written] = tuple(row["columns"])
+    description = _description(row["table_oid"], described.get(written, ()))
     columns = description.columns
     return RowChange(name, OPS[row["op"]], _image(row["before"], columns), _image(row["after"], columns), description)
 

@@ -11,12 +11,15 @@ is read after a column was renamed, or dropped and another one added, may have b
     columns {1043:-1:first, 25:-1:last}   before (f1,l1)   after (x,l1)      ALTER TABLE a DROP COLUMN first, ADD COLUMN email text
     columns {25:-1:last, 25:-1:email}     before (l1,)     after (l1,e@x)
 
-Reading the columns costs more than all else of a row of the log, so a statement's later rows leave them out: no definition changes while
-it runs. The setting `shadow.described` names the table whose columns the last row has, until a trigger after the statement clears it:
+Reading the columns costs more than all else of a row of the log, so the later rows of a transaction leave them out. No other transaction can
+redefine a table that this one has written to; this one can, which writes to `pg_attribute`, and the server counts that. So the setting
+`shadow.described` holds, until the transaction or its savepoint ends, that count and the tables whose columns the log has:
 
-    INSERT INTO a ..   row 1: columns {..}, described = a   row 2: NULL   row 3: NULL   after the statement: described = none
-
-Rows that are written through another table, of a partition or a child, always have them: that trigger is not theirs.
+    INSERT INTO a ..            row 1: columns {..}     described = 0:,16385,
+    INSERT INTO a .., (..)      row 2: NULL   row 3: NULL
+    INSERT INTO b ..            row 4: columns {..}     described = 0:,16385,16390,
+    ALTER TABLE a RENAME ..
+    INSERT INTO a ..            row 5: columns {..}     described = 1:,16385,
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,12 +36,11 @@ from comparator.capture.table_shape import Catalog, TableShape, quote
 from comparator.postgres import Connection
 from comparator.table_names import table_name
 
-TRIGGER = "zz_shadow_capture"
-"""After-triggers fire in the order of their names, so this one sees the row as other triggers left it."""
+TRIGGER = "!shadow_capture"
+"""Triggers fire in the order of their names: a row is logged before what the application's triggers AFTER its change do."""
 TRUNCATE_TRIGGER = f"{TRIGGER}_truncate"
-END_TRIGGER = f"{TRIGGER}_end"
 
-TRIGGER_NAMES = {"trigger": TRIGGER, "end": END_TRIGGER, "truncate": TRUNCATE_TRIGGER, "tag": trigger_tags.TRIGGER}
+TRIGGER_NAMES = {"trigger": TRIGGER, "truncate": TRUNCATE_TRIGGER, "tag": trigger_tags.TRIGGER}
 
 SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS {schema};
@@ -46,7 +48,8 @@ CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.log (
     seq bigint GENERATED ALWAYS AS IDENTITY, xid bigint NOT NULL, lsn pg_lsn NOT NULL, at timestamptz NOT NULL,
     application text NOT NULL, request text NOT NULL, schema_name text NOT NULL, relation text NOT NULL,
     op text NOT NULL, before text, after text);
-ALTER TABLE {schema}.log ADD COLUMN IF NOT EXISTS table_oid oid NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS columns text[];
+ALTER TABLE {schema}.log ADD COLUMN IF NOT EXISTS table_oid oid NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS columns text[],
+    ADD COLUMN IF NOT EXISTS written_oid oid NOT NULL DEFAULT 0;
 ALTER TABLE {schema}.log ALTER COLUMN columns DROP NOT NULL;
 CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.marker (reader text NOT NULL);
 CREATE SEQUENCE IF NOT EXISTS {schema}.lease MINVALUE 0 START 0;
@@ -60,61 +63,68 @@ SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO'
 SET extra_float_digits = '3' SET bytea_output = 'hex' SET lc_monetary = 'C' AS $body$
 DECLARE
     root oid := coalesce(pg_partition_root(TG_RELID), TG_RELID);
-    own_schema text := TG_TABLE_SCHEMA;
-    own_name text := TG_TABLE_NAME;
+    root_schema text;
+    root_name text;
+    described text;
     layout text[];
 BEGIN
     -- The table of the proof is in this schema: a write of it does all the work, without a lease.
-    IF (SELECT last_value FROM {schema}.lease) < extract(epoch FROM clock_timestamp()) AND TG_TABLE_SCHEMA <> {own} THEN
+    IF coalesce(pg_sequence_last_value({lease}), 0) < extract(epoch FROM clock_timestamp()) AND TG_TABLE_SCHEMA <> {own} THEN
         RETURN NULL;
     END IF;
     IF root <> TG_RELID THEN
-        SELECT n.nspname, c.relname INTO own_schema, own_name
+        SELECT n.nspname, c.relname INTO root_schema, root_name
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = root;
     END IF;
-    IF TG_NARGS = 0 OR coalesce(current_setting('shadow.described', true), '') <> TG_RELID::text THEN
+    IF (current_setting('shadow.described', true) LIKE {redefinitions} || '%,' || TG_RELID || ',%'
+        AND current_setting('track_counts') = 'on') IS NOT TRUE THEN
         layout := ARRAY(SELECT atttypid || ':' || atttypmod || ':' || attname FROM pg_attribute
             WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped ORDER BY attnum);
-        IF TG_NARGS > 0 AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = TG_RELID) THEN
-            PERFORM set_config('shadow.described', TG_RELID::text, true);
-        END IF;
+        described := set_config('shadow.described', CASE
+            WHEN starts_with(current_setting('shadow.described', true), {redefinitions}) THEN current_setting('shadow.described')
+            ELSE {redefinitions} || ',' END || TG_RELID || ',', true);
     END IF;
-    INSERT INTO {schema}.log (xid, lsn, at, application, request, schema_name, relation, op, before, after, table_oid, columns)
+    INSERT INTO {schema}.log (xid, lsn, at, application, request, schema_name, relation, op, before, after, table_oid, columns,
+        written_oid)
     VALUES (pg_current_xact_id()::text::bigint, pg_current_wal_insert_lsn(), clock_timestamp(),
-        current_setting('application_name'), coalesce(current_setting('shadow.request', true), ''), own_schema, own_name, TG_OP,
+        current_setting('application_name'), coalesce(current_setting('shadow.request', true), ''),
+        coalesce(root_schema, TG_TABLE_SCHEMA), coalesce(root_name, TG_TABLE_NAME), TG_OP,
         CASE WHEN TG_OP IN ('UPDATE', 'DELETE') THEN OLD::text END, CASE WHEN TG_OP IN ('INSERT', 'UPDATE') THEN NEW::text END,
-        root, layout);
-    RETURN NULL;
-END
-$body$;
-CREATE OR REPLACE FUNCTION {schema}.end_statement() RETURNS trigger LANGUAGE plpgsql AS $body$
-BEGIN
-    PERFORM pg_catalog.set_config('shadow.described', '', true);
+        root, layout, TG_RELID);
     RETURN NULL;
 END
 $body$;
 """
 
+# The number of rows of `pg_attribute` that the transaction has written so far: `0:`.
+REDEFINITIONS = """(pg_stat_get_xact_tuples_inserted('pg_attribute'::regclass)
+        + pg_stat_get_xact_tuples_updated('pg_attribute'::regclass) + pg_stat_get_xact_tuples_deleted('pg_attribute'::regclass) || ':')"""
+
 TRIGGERS = """
-CREATE OR REPLACE TRIGGER {trigger} AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {schema}.record('described');
-CREATE OR REPLACE TRIGGER {end} AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {schema}.end_statement();
-CREATE OR REPLACE TRIGGER {truncate} AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {schema}.record();
-ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger};
-ALTER TABLE {table} ENABLE ALWAYS TRIGGER {end};
-ALTER TABLE {table} ENABLE ALWAYS TRIGGER {truncate};
+CREATE OR REPLACE TRIGGER "{trigger}" AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {schema}.record();
+CREATE OR REPLACE TRIGGER "{truncate}" AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {schema}.record();
+ALTER TABLE {table} ENABLE ALWAYS TRIGGER "{trigger}";
+ALTER TABLE {table} ENABLE ALWAYS TRIGGER "{truncate}";
 """
 
 DROP_TRIGGERS = """
 DROP TRIGGER IF EXISTS {tag} ON {table};
-DROP TRIGGER IF EXISTS {trigger} ON {table};
-DROP TRIGGER IF EXISTS {end} ON {table};
-DROP TRIGGER IF EXISTS {truncate} ON {table};
+DROP TRIGGER IF EXISTS "{trigger}" ON {table};
+DROP TRIGGER IF EXISTS "{truncate}" ON {table};
 """
 
 
 def log_statements(schema: str) -> tuple[str, ...]:
     """Return the statements that create the log and its function."""
-    function = FUNCTION.replace("{schema}", quote(schema)).replace("{own}", literal(schema))
+    names = {
+        "schema": quote(schema),
+        "own": literal(schema),
+        "lease": f"{literal(f'{quote(schema)}.lease')}::regclass",
+        "redefinitions": REDEFINITIONS,
+    }
+    function = FUNCTION
+    for name, text in names.items():
+        function = function.replace(f"{{{name}}}", text)
     return (SCHEMA.replace("{schema}", quote(schema)), function)
 
 

@@ -26,7 +26,7 @@ from comparator.postgres import Connection
 GRANT_SET_SINCE = 15
 """First PostgreSQL version in which the right to set a parameter can be granted."""
 
-OUR_TRIGGER = "_shadow_(tag|capture)"
+OUR_TRIGGER = "[!_]shadow_(tag|capture)"
 """Matches the names of the triggers that this project installs."""
 WRITES = ("SELECT", "INSERT", "UPDATE", "DELETE")
 

@@ -132,6 +132,107 @@ CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE ON late_trigger DEFERRABLE
         },
     ),
     one_table(
+        "AFTER trigger that updates its row again",
+        "derived",
+        columns="k int PRIMARY KEY, v text, w text",
+        insert_columns="k, v",
+        row="{n}",
+        values="{n}, {v}",
+        after="""
+CREATE FUNCTION derive() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    UPDATE derived SET w = upper(NEW.v) WHERE k = NEW.k AND w IS DISTINCT FROM upper(NEW.v); RETURN NULL; END $$;
+CREATE TRIGGER derive AFTER INSERT OR UPDATE OF v ON derived FOR EACH ROW EXECUTE FUNCTION derive();
+""",
+        faults={
+            "changed": Fault(("UPDATE derived SET w = 'other' WHERE k = {new}",), "derived.w"),
+            "lost": Fault(("DELETE FROM derived WHERE k = {new}",), "derived"),
+            "extra": Fault(("INSERT INTO derived VALUES ({new} + 5000, 'new')",), "derived"),
+        },
+    ),
+    Shape(
+        name="AFTER trigger that changes other rows of its statement",
+        ddl="""
+CREATE TABLE ranking (k int PRIMARY KEY, list int NOT NULL, top boolean NOT NULL, v text);
+CREATE FUNCTION only_top() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.top THEN UPDATE ranking SET top = false WHERE list = NEW.list AND k <> NEW.k AND top; END IF; RETURN NULL; END $$;
+CREATE TRIGGER only_top AFTER INSERT OR UPDATE ON ranking FOR EACH ROW EXECUTE FUNCTION only_top();
+""",
+        tables=("ranking",),
+        seed="INSERT INTO ranking SELECT n, (n + 1) / 2, n % 2 = 0, 'seeded' FROM generate_series(1, 120) n",
+        insert=("INSERT INTO ranking SELECT {new} + 2000 * i, {new}, true, 'new' FROM generate_series(0, 3) i",),
+        update=("UPDATE ranking SET top = true, v = 'updated' WHERE k IN ({old}, {near})",),
+        delete=("DELETE FROM ranking WHERE k = {old}",),
+        mixed=(
+            "INSERT INTO ranking SELECT {new} + 2000 * i, {old}, i > 1, 'mixed' FROM generate_series(0, 3) i",
+            "UPDATE ranking SET top = NOT top WHERE list = {old}",
+            "DELETE FROM ranking WHERE k = {near}",
+        ),
+        truncate=("TRUNCATE ranking",),
+        faults={
+            "changed": Fault(("UPDATE ranking SET v = 'other' WHERE k = {new}",), "ranking.v"),
+            "lost": Fault(("DELETE FROM ranking WHERE k = {new}",), "ranking"),
+            "extra": Fault(("INSERT INTO ranking VALUES (-{new}, {new}, false, 'new')",), "ranking"),
+        },
+    ),
+    Shape(
+        name="BEFORE trigger that changes earlier rows of its statement",
+        ddl="""
+CREATE TABLE chained (k int PRIMARY KEY, list int NOT NULL, next int, v text);
+CREATE FUNCTION chain() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    UPDATE chained SET next = NEW.k WHERE list = NEW.list AND next IS NULL AND k <> NEW.k; RETURN NEW; END $$;
+CREATE TRIGGER chain BEFORE INSERT ON chained FOR EACH ROW EXECUTE FUNCTION chain();
+""",
+        tables=("chained",),
+        seed="INSERT INTO chained SELECT n, n, NULL, 'seeded' FROM generate_series(1, 120) n",
+        insert=("INSERT INTO chained SELECT {new} + 2000 * i, {new}, NULL, 'new' FROM generate_series(0, 3) i",),
+        update=(
+            "INSERT INTO chained VALUES ({new}, {old}, NULL, 'new')",
+            "UPDATE chained SET v = 'x' WHERE list = {old}",
+        ),
+        delete=("DELETE FROM chained WHERE k = {old}",),
+        mixed=(
+            "INSERT INTO chained SELECT {new} + 2000 * i, {old}, NULL, 'mixed' FROM generate_series(0, 2) i",
+            "UPDATE chained SET v = v || next WHERE list = {old}",
+            "DELETE FROM chained WHERE k IN ({old}, {near})",
+        ),
+        truncate=("TRUNCATE chained",),
+        faults={
+            "changed": Fault(("UPDATE chained SET v = 'other' WHERE k = {new}",), "chained.v"),
+            "lost": Fault(("DELETE FROM chained WHERE k = {new} + 6000",), "chained"),
+            "extra": Fault(("INSERT INTO chained VALUES (-{new}, -{new}, NULL, 'new')",), "chained"),
+        },
+    ),
+    one_table(
+        "AFTER trigger that deletes its row at once",
+        "outbox",
+        columns="k int PRIMARY KEY, v text",
+        row="{n}",
+        values="{n}, {v}",
+        after="""
+CREATE FUNCTION send() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM pg_notify('outbox', NEW.v); DELETE FROM outbox WHERE k = NEW.k; RETURN NULL; END $$;
+CREATE TRIGGER send AFTER INSERT ON outbox FOR EACH ROW WHEN (NEW.v LIKE 'mixed%') EXECUTE FUNCTION send();
+""",
+    ),
+    one_table(
+        "AFTER trigger that puts a deleted row back",
+        "tombstone",
+        columns="k int PRIMARY KEY, v text, gone boolean NOT NULL DEFAULT false",
+        insert_columns="k, v",
+        row="{n}",
+        values="{n}, {v}",
+        after="""
+CREATE FUNCTION bury() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NOT OLD.gone THEN INSERT INTO tombstone VALUES (OLD.k, OLD.v, true); END IF; RETURN NULL; END $$;
+CREATE TRIGGER bury AFTER DELETE ON tombstone FOR EACH ROW EXECUTE FUNCTION bury();
+""",
+        faults={
+            "changed": Fault(("UPDATE tombstone SET v = 'other' WHERE k = {new}",), "tombstone.v"),
+            "lost": Fault(("DELETE FROM tombstone WHERE k = {new}",), "tombstone.gone"),
+            "extra": Fault(("INSERT INTO tombstone VALUES ({new} + 5000, 'new')",), "tombstone"),
+        },
+    ),
+    one_table(
         "rule that does nothing besides",
         "ruled",
         columns="k int PRIMARY KEY, v text",

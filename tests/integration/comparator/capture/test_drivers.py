@@ -190,6 +190,12 @@ REDEFINED = [
     "ALTER TABLE account ALTER COLUMN email TYPE integer USING 7",
     "UPDATE account SET email = 8 WHERE id = 1",
     "BEGIN; UPDATE account SET owner = 'o' WHERE id = 1; ALTER TABLE account ADD COLUMN late int DEFAULT 3; UPDATE account SET late = 4; COMMIT",
+    """BEGIN; UPDATE account SET late = 5; SAVEPOINT s; ALTER TABLE account RENAME late TO later; UPDATE account SET later = 6;
+    ROLLBACK TO s; UPDATE account SET late = 7; COMMIT""",
+    """DO $$ BEGIN
+    UPDATE account SET late = 8; ALTER TABLE account RENAME late TO last; UPDATE account SET last = 9; END $$""",
+    """BEGIN; SET LOCAL track_counts = off; UPDATE account SET last = 10; ALTER TABLE account RENAME last TO final;
+    UPDATE account SET final = 11; COMMIT""",
 ]
 ROWS = [
     {"id": "1", "address": "before", "score": "1.500000000"},
@@ -197,7 +203,9 @@ ROWS = [
     {"id": "1", "owner": "renamed", "email": "e@x"},
     {"id": "1", "owner": "renamed", "email": "8"},
     {"id": "1", "owner": "o", "email": "8"},
-    {"id": "1", "owner": "o", "email": "8", "late": "4"},
+    *({"id": "1", "owner": "o", "email": "8", "late": late} for late in "4578"),
+    *({"id": "1", "owner": "o", "email": "8", "last": last} for last in ("9", "10")),
+    {"id": "1", "owner": "o", "email": "8", "final": "11"},
 ]
 
 
@@ -214,8 +222,10 @@ async def test_each_row_is_decoded_by_the_definition_it_was_written_under(publis
         assert collector.rows("account") == ROWS
         assert capture.interruptions == 0
         described = [change.description for change in collector.changes]
-        assert [d is not None and dict(zip(d.columns, d.types, strict=True))["id"] for d in described] == [(20, -1)] * 6
-        assert len({id(d) for d in described}) == 5
+        assert [d is not None and dict(zip(d.columns, d.types, strict=True))["id"] for d in described] == [
+            (20, -1)
+        ] * len(ROWS)
+        assert len({id(d) for d in described}) == 7
     await conn.close()
 
 
@@ -247,8 +257,13 @@ async def test_rows_of_a_partition_attached_later_are_logged_under_the_root(publ
     ):
         await conn.execute("CREATE TABLE part_2 (v text, id int NOT NULL)")
         await conn.execute("ALTER TABLE part ATTACH PARTITION part_2 FOR VALUES FROM (10) TO (20)")
-        await conn.execute("INSERT INTO part VALUES (1, 'a'), (11, 'b')")
+        await conn.execute("INSERT INTO part VALUES (1, 'a'), (11, 'b'), (2, 'c')")
         await conn.execute("UPDATE part SET id = 12 WHERE id = 1")
         await capture.fence()
-        assert collector.rows("part") == [{"id": "1", "v": "a"}, {"id": "11", "v": "b"}, {"id": "12", "v": "a"}]
+        assert [tuple(row[column] for column in ("id", "v")) for row in collector.rows("part")] == [
+            ("1", "a"),
+            ("11", "b"),
+            ("2", "c"),
+            ("12", "a"),
+        ]
     await conn.close()

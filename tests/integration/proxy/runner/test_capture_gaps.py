@@ -30,13 +30,13 @@ GAPS = {
     ),
     "no publication": ("DROP PUBLICATION shadow", "score", "does not exist", (Driver.STREAM,)),
     "a forgotten trigger": (
-        "DROP TRIGGER zz_shadow_capture ON score",
+        'DROP TRIGGER "!shadow_capture" ON score',
         "score",
         "trigger of the change log",
         (Driver.TRIGGERS,),
     ),
     "a disabled trigger": (
-        "ALTER TABLE score DISABLE TRIGGER zz_shadow_capture",
+        'ALTER TABLE score DISABLE TRIGGER "!shadow_capture"',
         "score",
         "trigger of the change log",
         (Driver.TRIGGERS,),
