@@ -118,6 +118,9 @@ class Service:
             await asyncio.sleep(FAILS_AFTER_S)
             return web.json_response({"error": "injected"}, status=500)
         assert self.pool is not None
+        if "read" in request.query:
+            rows = await self.pool.fetchval("SELECT count(*) FROM event WHERE address = $1", address)
+            return web.json_response({"address": address, "events": rows})
         async with self.pool.acquire() as conn:
             # Serialize requests on a shared nullifier: the result of a race within the service would not be reproducible.
             await conn.execute(LOCK_NULLIFIERS, address)
@@ -235,16 +238,30 @@ class MirrorLab:
         return self.writer
 
     async def serve(
-        self, session: ClientSession, side: Side, address: str, *, fault: str = "", request_id: str = ""
+        self,
+        session: ClientSession,
+        side: Side,
+        address: str,
+        *,
+        fault: str = "",
+        request_id: str = "",
+        reads: bool = False,
     ) -> str:
-        """Serve one request and journal it, as the proxy does."""
-        exchange = await self.exchange(session, side, address, fault=fault, request_id=request_id)
+        """Serve one request and journal it, as the proxy does; one that `reads` writes nothing."""
+        exchange = await self.exchange(session, side, address, fault=fault, request_id=request_id, reads=reads)
         assert self.writer is not None
         assert self.writer.append(exchange)
         return exchange.id
 
     async def exchange(
-        self, session: ClientSession, side: Side, address: str, *, fault: str = "", request_id: str = ""
+        self,
+        session: ClientSession,
+        side: Side,
+        address: str,
+        *,
+        fault: str = "",
+        request_id: str = "",
+        reads: bool = False,
     ) -> Exchange:
         """Let `side` serve one request; inject `fault` into the other side's run of it."""
         request_id = request_id or uuid.uuid4().hex
@@ -255,7 +272,7 @@ class MirrorLab:
         for other in open_here:
             other[0] = True
         open_here.append(mark)
-        target = f"/score/{address}"
+        target = f"/score/{address}" + ("?read" if reads else "")
         started = time.time_ns()
         try:
             async with session.get(

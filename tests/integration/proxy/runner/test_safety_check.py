@@ -5,6 +5,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from comparator.capture.clone import SHADOW_START
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.settings import CompareSettings
 from comparator.tables import Table
@@ -25,6 +26,30 @@ async def test_runner_refuses_a_shadow_that_may_be_live(postgres_dsn: str, tmp_p
         with pytest.raises(SettingsError, match=r"same database|swapped"):
             async with open_databases(wrong, capture, shadow_connections=2):
                 pass
+
+
+NEW_SEQUENCE = "ALTER TABLE score ADD COLUMN number bigserial"
+
+
+async def test_sequence_that_a_migration_adds_is_moved_apart(postgres_dsn: str, tmp_path: Path) -> None:
+    capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN)
+    async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=RunnerSettings(), population=2) as made:
+        live, shadow = await asyncpg.connect(made.live_dsn), await asyncpg.connect(made.shadow_dsn)
+        for conn in (live, shadow):
+            await conn.execute(NEW_SEQUENCE)
+        await live.execute("SELECT nextval('score_number_seq')")
+        databases = DatabasesSettings(live=made.live_dsn, shadow=made.shadow_dsn)
+        async with open_databases(databases, capture, shadow_connections=2):
+            pass
+        assert await shadow.fetchval("SELECT nextval('score_number_seq')") >= SHADOW_START
+        assert await live.fetchval("SELECT nextval('score_number_seq')") == 2
+        # Swapped databases are recognised by the other sequences still.
+        swapped = DatabasesSettings(live=made.shadow_dsn, shadow=made.live_dsn)
+        with pytest.raises(SettingsError, match="swapped"):
+            async with open_databases(swapped, capture, shadow_connections=2):
+                pass
+        for conn in (live, shadow):
+            await conn.close()
 
 
 async def test_error_names_the_unreachable_database(postgres_dsn: str, tmp_path: Path) -> None:
