@@ -16,11 +16,10 @@ one, and both would wait for each other's locks.
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,7 +29,7 @@ import asyncpg
 
 from comparator.capture import trigger_log
 from comparator.capture.errors import CaptureError, CloneError
-from comparator.capture.replication import ReplicationConnection, environment
+from comparator.capture.replication import ReplicationConnection, environment, program_environment
 from comparator.capture.session import APPLICATION_NAME, SESSION_SETTINGS, connect
 from comparator.capture.settings import CaptureSettings
 from comparator.capture.table_shape import quote
@@ -260,7 +259,7 @@ async def _run_program(name: str, arguments: list[str], *, dsn: str, options: Cl
         path,
         "--no-password",
         *arguments,
-        env=_environment(environment(dsn)),
+        env=program_environment(environment(dsn)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
@@ -276,11 +275,6 @@ async def _run_program(name: str, arguments: list[str], *, dsn: str, options: Cl
             await process.wait()
     if process.returncode:
         raise CloneError(f"{name} failed: {errors.decode(errors='replace').strip()[-2000:]}")
-
-
-def _environment(connection: Mapping[str, str]) -> dict[str, str]:
-    others = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return {**others, **connection}
 
 
 PUBLICATIONS = "SELECT pubname::text FROM pg_publication ORDER BY 1"

@@ -14,7 +14,7 @@ import asyncio
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import psycopg
@@ -64,6 +64,20 @@ def environment(dsn: str) -> dict[str, str]:
     """Convert a DSN into libpq's environment variables, for PostgreSQL's programs; options without a variable are left out."""
     options = conninfo_to_dict(dsn)
     return {variable: str(options[name]) for name, variable in ENVIRONMENT.items() if options.get(name) is not None}
+
+
+def program_environment(connection: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a PostgreSQL program.
+
+    What a DSN leaves open comes from libpq's variables (PGHOST, PGUSER, ...), as for our own connections. Other variables of its tools, as
+    PGSERVICE, are left out: they would replace what the DSN says.
+
+    Args:
+        connection: as `environment` returns it.
+    """
+    known = frozenset(ENVIRONMENT.values())
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PG") or name in known}
+    return {**own, **connection}
 
 
 class ReplicationConnection:

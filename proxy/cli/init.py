@@ -147,7 +147,7 @@ async def _run(args: argparse.Namespace, urls: Mapping[tuple[Side, str], str], d
     )
     tagged = tuple(Side(side) for side in args.tagged)
     proposal = propose(operations, tables, tagged=tagged)
-    health = {side: await _health_path(urls.get((side, "live"), ""), operations) for side in Side}
+    health = await _health_paths(urls, operations)
     text = config_text(proposal, Instances(urls, health, Side(args.serve), tagged))
     environ = {**os.environ, **{DSN_VARIABLES[name]: dsn for name, dsn in dsns.items()}}
     settings = load(text, environ)
@@ -197,6 +197,12 @@ def _recorded(sources: Iterable[str], requests_max: int) -> Iterator[RecordedExc
     for source in sources:
         items = read(source, keys=keys_of_recording(source, os.environ))
         yield from (item for item in islice(items, requests_max) if isinstance(item, RecordedExchange))
+
+
+async def _health_paths(urls: Mapping[tuple[Side, str], str], operations: Sequence[ApiOperation]) -> dict[Side, str]:
+    """Return the health path of each side. A live instance that is not running yet has that of the other side: it is the same API."""
+    found = {side: await _health_path(urls.get((side, "live"), ""), operations) for side in Side}
+    return {side: path or found[side.other] for side, path in found.items()}
 
 
 async def _health_path(url: str, operations: Sequence[ApiOperation]) -> str:

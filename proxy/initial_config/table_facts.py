@@ -7,6 +7,8 @@ from typing import Final
 
 from comparator.capture.table_shape import Column, TableShape
 
+INSERTS_MIN: Final = 1000
+"""Inserted rows from which it says something that none was updated or deleted."""
 _ASSIGNMENT: Final = re.compile(r"\bNEW\s*\.\s*\"?(\w+)\"?\s*:?=\s*(.+?);", re.IGNORECASE | re.DOTALL)
 
 
@@ -46,8 +48,8 @@ class TableFacts:
 
     @property
     def only_grows(self) -> bool:
-        """True if rows were inserted and none was ever updated or deleted."""
-        return self.inserts > 0 and not self.updates and not self.deletes
+        """True if many rows were inserted and none was ever updated or deleted."""
+        return self.inserts >= INSERTS_MIN and not self.updates and not self.deletes
 
     def reference_of(self, column: str) -> str:
         """Return the table that a foreign key of this one column references; "" for none."""

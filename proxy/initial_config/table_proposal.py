@@ -110,7 +110,9 @@ def _propose(
             f"{table.name}: no natural key was found, so its rows are compared as a whole: name one if rows are updated"
         )
     remarks: list[str] = []
-    grows = table.only_grows or (not table.inserts and _LOG.search(snake_case(table.name)) is not None)
+    grows = table.only_grows or (
+        not (table.updates or table.deletes) and _LOG.search(snake_case(table.name)) is not None
+    )
     if grows:
         why = f"{table.inserts} rows inserted, none updated or deleted" if table.only_grows else "by its name"
         remarks.append(f"append-only, {why}: rows that share a natural key are compared as a multiset")

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from comparator.capture.replication import program_environment
 from proxy.replay.errors import SnapshotError
 
 PIECE_BYTES = 262_144
@@ -129,10 +130,9 @@ async def _running(
     command: list[str], database: ConnectionEnvironment, *, stdin: int
 ) -> AsyncGenerator[asyncio.subprocess.Process]:
     """Run a program during the block."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     process = await asyncio.create_subprocess_exec(
         *command,
-        env={**environment, **database},
+        env=program_environment(database),
         stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -13,6 +13,7 @@ import pytest
 
 from comparator.capture.clone import SHADOW_START, CloneMethod, CloneOptions, ShadowSequence, clone, shadow_start
 from comparator.capture.errors import CloneError
+from comparator.capture.replication import environment
 from comparator.capture.session import connect
 from comparator.capture.settings import Driver
 from comparator.capture.verify import (
@@ -312,3 +313,23 @@ async def test_commands_clone_and_verify(live: str, shadow: str, capsys: pytest.
 async def test_verifying_a_database_without_tables_fails(database: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert await asyncio.to_thread(main, ["align", "verify", "--live", database, "--shadow", database]) == 1
     assert "live has no tables" in capsys.readouterr().out
+
+
+async def test_programs_get_what_the_dsn_leaves_open_from_the_environment(
+    postgres_dsn: str, programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = await postgres.create_database(postgres_dsn), f"t_{uuid.uuid4().hex[:12]}"
+    for name, value in environment(source).items():
+        monkeypatch.setenv(name, value)
+    live, shadow = (f"postgresql:///{urlsplit(dsn).path.lstrip('/')}" for dsn in (source, f"//x/{target}"))
+    conn = await asyncpg.connect(live)  # (so that nothing can be copied by template)
+    try:
+        await conn.execute("CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1)")
+        await clone(live, shadow, CloneOptions(method=CloneMethod.DUMP, programs=programs))
+        copied = await asyncpg.connect(shadow)
+        assert await copied.fetchval("SELECT count(*) FROM item") == 1
+        await copied.close()
+    finally:
+        await conn.close()
+        for database in (source, postgres.with_database(postgres_dsn, target)):
+            await postgres.drop_database(database)
