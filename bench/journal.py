@@ -1,6 +1,6 @@
 """The cost of journaling: on the event loop for each request, in the writer's thread, and on disk.
 
-`make bench-journal` (ARGS: --count 20000). Times are CPU times, which other load affects little, and medians of the rounds. Exchanges
+`make bench-journal` (ARGS: --count 20000 --mode digest). Times are CPU times, which other load affects little, and medians of the rounds. Exchanges
 have responses of about 2.4 KB with varying keys, ids and numbers. The last line is the result as JSON.
 """
 
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from comparator.exchanges.model import Exchange, Request, Response, Side
-from proxy.config.journal import JournalSettings
+from proxy.config.journal import JournalSettings, RedactionMode, RedactionSettings
 from proxy.journal.keys import load_keys
 from proxy.journal.registry import open_writer
 from proxy.journal.segment_reader import SegmentReader
@@ -61,11 +61,13 @@ def make(number: int, chance: random.Random) -> Exchange:
     )
 
 
-def measure(exchanges: list[Exchange]) -> dict[str, float]:
+def measure(exchanges: list[Exchange], mode: RedactionMode) -> dict[str, float]:
     """Measure one round."""
     raw_bytes = sum(len(exchange.outcome.body) for exchange in exchanges if isinstance(exchange.outcome, Response))
     with tempfile.TemporaryDirectory() as directory:
-        writer = open_writer(JournalSettings(directory=directory, queue_max=10**6, queue_max_bytes=2**34), {})
+        redaction = RedactionSettings(mode=mode)
+        settings = JournalSettings(directory=directory, queue_max=10**6, queue_max_bytes=2**34, redaction=redaction)
+        writer = open_writer(settings, {})
         writer.start()
         process_began, began = time.process_time(), time.perf_counter()
         loop_began = time.thread_time()
@@ -97,10 +99,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mode", choices=[mode.value for mode in RedactionMode], default=RedactionMode.SEAL.value)
     args = parser.parse_args()
     chance = random.Random(1)
     exchanges = [make(number, chance) for number in range(args.count)]
-    rounds = [measure(exchanges) for _ in range(args.rounds)]
+    rounds = [measure(exchanges, RedactionMode(args.mode)) for _ in range(args.rounds)]
     result = {name: round(statistics.median(figures[name] for figures in rounds), 2) for name in rounds[0]}
     for name, value in result.items():
         print(f"{name:<18}{value:>12}")

@@ -65,6 +65,10 @@ _PART: Final = re.compile(
     r"(?i)content-disposition:[^\r\n]{0,256}?;\s{0,4}name=\"?([^\"\r\n;]{1,128})\"?[^\r\n]{0,512}(?:\r?\n[^\r\n]{1,1024}){0,16}\r?\n\r?\n(.*?)(?=\r?\n--|\Z)",
     re.DOTALL,
 )
+_VALUE_CHARS_MIN: Final = 13
+"""No secret that is known by its looks is shorter, but for the password of an address; the shortest is the number of a card."""
+_CLEAN_MAX: Final = 4_096
+_CLEAN_CHARS_MAX: Final = 64
 _WHOLE_LINE: Final = frozenset({"authorization", "cookie", "cookies"})
 _NOT_SECRET: Final = frozenset({"null", "true", "false", "none", "undefined", ""})
 
@@ -82,20 +86,28 @@ class SecretText:
         self.names = names
         self._stand_in = stand_in
         self._values = values
+        # Texts that are known to hold no secret: constants, names and dates occur again and again. Of clients' making, so bounded.
+        self._clean: set[str] = set()
+        self._clean_values: set[str] = set()
 
     def clean(self, text: str) -> str:
         """Return a text without its secrets; the same object when it has none."""
+        if text in self._clean:
+            return text
         clean = text
         if "=" in clean or ":" in clean or "%3" in clean:
             clean = self._clean_named(clean)
         if "<" in clean and "</" in clean:
             clean = _ELEMENT.sub(self._element, clean)
         clean = self.clean_values(clean)
-        return clean if clean != text else text
+        if clean != text:
+            return clean
+        _remember(self._clean, text)
+        return text
 
     def clean_values(self, text: str) -> str:
         """Return a text without what looks like a secret; the same object when there is nothing."""
-        if not self._values or len(text) < 8:
+        if not self._values or (len(text) < _VALUE_CHARS_MIN and "://" not in text) or text in self._clean_values:
             return text
         clean = text
         if "PRIVATE KEY" in clean:
@@ -106,7 +118,10 @@ class SecretText:
         if "://" in clean:
             clean = _USERINFO.sub(self._userinfo, clean)
         clean = _CARD.sub(self._card, clean)
-        return clean if clean != text else text
+        if clean != text:
+            return clean
+        _remember(self._clean_values, text)
+        return text
 
     def clean_multipart(self, text: str) -> str:
         """Return a multipart body without the values of parts that are secrets by name, or hold one."""
@@ -181,6 +196,13 @@ class SecretText:
 
     def _card(self, match: re.Match[str]) -> str:
         return self._stand_in(match[0], SecretKind.CARD, "") if is_card_number(match[0]) else match[0]
+
+
+def _remember(texts: set[str], text: str) -> None:
+    if len(text) <= _CLEAN_CHARS_MAX:
+        if len(texts) >= _CLEAN_MAX:
+            texts.clear()
+        texts.add(text)
 
 
 def is_card_number(text: str) -> bool:

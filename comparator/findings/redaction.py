@@ -251,9 +251,12 @@ class Redactor:
 
     def _clean_member(self, name: str, value: Any, node: Node) -> Any:
         """Redact the value that a member or column of this name has; return the same object if nothing in it is secret."""
-        if isinstance(value, str) and REDACTED_VALUE.fullmatch(value):
+        if isinstance(value, str) and value.startswith(REDACTED) and REDACTED_VALUE.fullmatch(value):
             return value
-        if self._is_declared(node) or (not _is_exempt(node) and self._names.is_secret(name, value)):
+        # (nearly every name says nothing, at a place that no pattern names)
+        if (node.accepts or self._names[name]) and (
+            self._is_declared(node) or (not _is_exempt(node) and self._names.is_secret(name, value))
+        ):
             return self._stand_in(value, SecretKind.NAMED, name)
         if isinstance(value, str) and self._names.is_exempt(name):
             return value
@@ -261,22 +264,25 @@ class Redactor:
 
     def _clean(self, value: Any, node: Node, name: str) -> Any:
         """Redact a document; return the same object if nothing in it is secret. Items of an array have the name of the array."""
-        if self._is_declared(node):
+        if node.accepts and self._is_declared(node):
             return self._stand_in(value, SecretKind.NAMED, name)
         match value:
             case str():
-                return value if _is_exempt(node) else self._text.clean(value)
+                return value if node.accepts and _is_exempt(node) else self._text.clean(value)
             case dict():
                 members = cast("dict[str, Any]", value)
-                clean = {n: self._clean_member(n, item, node.below(n, item)) for n, item in members.items()}
-                renamed = {self._text.clean_values(n): item for n, item in clean.items()}
-                unchanged = all(clean[n] is members[n] for n in members) and len(renamed) == len(members)
-                return members if unchanged and renamed.keys() == members.keys() else renamed
+                cleaned: dict[str, Any] = {}
+                changed = False
+                for n, item in members.items():
+                    clean, renamed = self._clean_member(n, item, node.below(n, item)), self._text.clean_values(n)
+                    changed = changed or clean is not item or renamed is not n
+                    cleaned[renamed] = clean
+                return cleaned if changed else members
             case list() | tuple():
                 items = cast("list[Any] | tuple[Any, ...]", value)
-                cleaned = [self._clean_member(name, item, node.below(i, item)) for i, item in enumerate(items)]
-                changed = any(a is not b for a, b in zip(cleaned, items, strict=True))
-                return type(items)(cleaned) if changed else items
+                clean_items = [self._clean_member(name, item, node.below(i, item)) for i, item in enumerate(items)]
+                changed = any(a is not b for a, b in zip(clean_items, items, strict=True))
+                return type(items)(clean_items) if changed else items
             case Repeated(values):
                 kept = tuple(self._clean_member(name, item, node) for item in values)
                 return value if all(a is b for a, b in zip(kept, values, strict=True)) else Repeated(kept)

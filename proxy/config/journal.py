@@ -36,8 +36,8 @@ class RedactionSettings(Struct, frozen=True, forbid_unknown_fields=True):
     mode: RedactionMode = RedactionMode.SEAL
     """`seal`: exchanges are encrypted as they were (key: `SHADOW_JOURNAL_KEY`, else a 0600 file in the journal), and secrets are replaced
     by keyed digests wherever they leave the journal. `digest`: they are replaced before anything is written, so that the values are
-    gone and exchanges that had one cannot be mirrored; that takes the writer's thread about a millisecond for each exchange with a body
-    of 2 KB, so above some hundred requests per second copies are dropped, and counted."""
+    gone and exchanges that had one cannot be mirrored; that takes the writer's thread some 0.3 ms for each exchange with a body
+    of 2 KB, so above some thousand requests per second copies are dropped, and counted."""
     recognize: bool = True
     """Recognise secrets by the meaning of a name, in any notation (`X_Api_Key`, `accessToken`), and by the looks of a value (JSON Web
     Tokens, private keys, numbers of payment cards). Without it only what the following members declare is a secret."""

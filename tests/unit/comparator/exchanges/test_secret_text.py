@@ -75,6 +75,12 @@ def test_text_without_secret_is_the_same_object(text: str) -> None:
     assert text_of().clean(text) is text
 
 
+def test_text_that_was_seen_before_is_judged_alike() -> None:
+    texts = [text for text, _ in CLEANED] + list(UNCHANGED)
+    seen = text_of()
+    assert [seen.clean(text) for text in texts * 2] == [text_of().clean(text) for text in texts] * 2
+
+
 @pytest.mark.parametrize(("text", "_"), CLEANED)
 def test_nothing_is_replaced_where_nothing_is_recognised(text: str, _: str) -> None:
     assert text_of(recognize=False).clean(text) is text
