@@ -2,13 +2,19 @@
 
 Exports, cases, reports, offsets and keys are created with mode 0600 whatever the umask is, and a file that exists with a wider mode is
 narrowed before anything is written to it.
+
+What is read back is a regular file of a bounded size: opening a pipe would hang, and reading a device or a sparse file would not end.
 """
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO, cast
 
 MODE = 0o600
+SMALL_MAX_BYTES = 16 * 1024**2
+"""Size of a file that is read whole: a key, an offset, a state."""
 
 
 def open_private(path: Path, mode: str = "wb") -> BinaryIO:
@@ -33,6 +39,32 @@ def open_private(path: Path, mode: str = "wb") -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def open_regular(path: Path) -> int:
+    """Open a regular file for reading, without waiting for anything; return its descriptor.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe, a device or a folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def read_small(path: Path, bytes_max: int = SMALL_MAX_BYTES) -> bytes:
+    """Return the content of a regular file that is small.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or has more than `bytes_max` bytes.
+    """
+    with os.fdopen(open_regular(path), "rb") as file:
+        data = file.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise OSError(errno.EFBIG, f"larger than {bytes_max} bytes", str(path))
+    return data
 
 
 def write_private(path: Path, data: bytes) -> None:

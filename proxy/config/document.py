@@ -61,7 +61,8 @@ def read_document(text: str, environ: Mapping[str, str]) -> dict[str, Any]:
     try:
         node: Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
         document: Any = {} if node is None else _Reader(environ).value(node, "", depth=0)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # (a ValueError of the scanner: `"\\U00110000"` is no character)
         raise SettingsError("not YAML: " + str(error).replace('in "<unicode string>", ', "at ")) from error
     except RecursionError as error:
         raise SettingsError("not YAML: nested too deeply") from error

@@ -16,7 +16,7 @@ from proxy.config.listen import ListenSettings
 from proxy.config.rollout import RolloutSettings
 from proxy.config.serve import ServeSettings
 from proxy.config.settings import Settings
-from proxy.private_file import write_private
+from proxy.private_file import read_small, write_private
 
 NAME: Final = "last-good-config.json"
 STATE_FILE: Final = re.compile(r"^\s*state_file:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
@@ -61,7 +61,7 @@ def last_good(config: Path) -> tuple[Settings, Path] | None:
     """
     for path in _candidates(config):
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Settings), path
+            return msgspec.json.decode(read_small(path), type=Settings), path
         except (OSError, msgspec.MsgspecError):
             continue
     return None
@@ -69,7 +69,7 @@ def last_good(config: Path) -> tuple[Settings, Path] | None:
 
 def _candidates(config: Path) -> Iterator[Path]:
     try:
-        text = config.read_text(encoding="utf-8", errors="replace")
+        text = read_small(config).decode(errors="replace")
     except OSError:
         text = ""
     folders = [Path(name).parent for name in STATE_FILE.findall(text)]

@@ -12,11 +12,14 @@ from typing import Any, TypeVar
 
 from proxy.config.checks import check
 from proxy.config.conversion import convert
-from proxy.config.document import read_document
+from proxy.config.document import TEXT_MAX, read_document
 from proxy.config.settings import Settings
 from proxy.errors import SettingsError
 
 T = TypeVar("T")
+
+BYTES_MAX = 4 * TEXT_MAX
+"""Bytes of a file that are read: a character of UTF-8 has at most 4."""
 
 
 def load(text: str, environ: Mapping[str, str], *, compare: Mapping[str, Any] | None = None) -> Settings:
@@ -110,11 +113,16 @@ def when_changed(path: Path) -> Callable[[], Settings | None]:
 
 def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        # (a pipe of the shell is one too, `--config <(make-config)`)
+        with path.open("rb") as file:
+            data = file.read(BYTES_MAX + 1)
+        text = data.decode("utf-8")
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}; name the configuration with --config") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: not UTF-8 at byte {error.start}") from error
+    if len(data) > BYTES_MAX:
+        raise SettingsError(f"{path}: too large: at most {BYTES_MAX} bytes are read")
     if not text.strip():
         # An editor is saving it, more likely than not: every default would come into force.
         raise SettingsError(f"{path}: the file is empty")

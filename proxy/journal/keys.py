@@ -17,7 +17,7 @@ from pathlib import Path
 from proxy.errors import JournalKeyError, JournalKeyMissingError
 from proxy.journal.sealing import KEY_BYTES, JournalKeys, key_of, keys_of
 from proxy.journal.segments import segments
-from proxy.private_file import replace_private_file
+from proxy.private_file import read_small, replace_private_file
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def _configured(environ: Mapping[str, str]) -> list[bytes]:
 
 def _file_secret(path: Path) -> bytes:
     try:
-        return _checked(path.read_bytes().strip(), str(path))
+        return _checked(read_small(path).strip(), str(path))
     except FileNotFoundError as error:
         raise JournalKeyMissingError(
             f"no journal key: set {ENVIRONMENT}, or name the folder of a journal that has {path}"
@@ -167,7 +167,7 @@ def _older_secrets(directory: Path) -> dict[Path, bytes]:
 
 def _read_if_good(path: Path) -> bytes | None:
     try:
-        return _checked(path.read_bytes().strip(), str(path))
+        return _checked(read_small(path).strip(), str(path))
     except FileNotFoundError:
         return None
     except (OSError, JournalKeyError) as error:

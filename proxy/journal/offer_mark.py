@@ -15,16 +15,20 @@ the loop. It does not outlive the machine, and where there is no tmpfs the loss 
 import hashlib
 import mmap
 import os
+import re
 import secrets
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+
+from proxy.private_file import read_small, replace_private_file
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (opened without following links, for its owner alone)
 ID = "id"
 """File in a writer's folder that tells it from another folder of the same path: 16 hexadecimal digits."""
 
 _LAYOUT = struct.Struct("<16sQQ")
+_FOLDER_ID = re.compile(b"[0-9a-f]{16}")
 _COUNT_AT = 2
 """Index of the count, in units of 8 bytes; that of the earlier processes follows."""
 
@@ -75,18 +79,23 @@ def folder_id(folder: Path) -> str:
     try:
         descriptor = os.open(folder / ID, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        return read_folder_id(folder)
+        if found := read_folder_id(folder):
+            return found
+        # (one that was damaged says nothing any more: the numbers that follow are those of another folder)
+        replace_private_file(folder / ID, made.encode())
+        return made
     with os.fdopen(descriptor, "w") as file:
         file.write(made)
     return made
 
 
 def read_folder_id(folder: Path) -> str:
-    """Return the id of a writer's folder, "" if it has none."""
+    """Return the id of a writer's folder, "" if it has none, or one that is damaged."""
     try:
-        return (folder / ID).read_text()[:16]
-    except FileNotFoundError:
+        found = read_small(folder / ID)
+    except OSError:
         return ""
+    return found.decode() if _FOLDER_ID.fullmatch(found) else ""
 
 
 def offered(folder: Path, *, directory: Path = SHARED_MEMORY) -> Offered | None:

@@ -55,6 +55,7 @@ from proxy.journal.segments import (
     store_committed,
     writers,
 )
+from proxy.private_file import open_regular
 
 logger = logging.getLogger(__name__)
 
@@ -348,7 +349,7 @@ class _Cursor:
 
     def _open(self, path: Path) -> bool:
         try:
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = open_regular(path)
         except FileNotFoundError:
             return False
         header = os.pread(descriptor, SEGMENT_HEADER.size, 0)

@@ -42,6 +42,8 @@ from proxy.journal.served_exchange import ServedExchange
 
 logger = logging.getLogger(__name__)
 
+SEGMENT_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+"""Without O_NONBLOCK the thread would wait for a reader of a pipe that has the name of the segment."""
 RETRY_S = 0.5
 START_S = 2.0
 """Time that the start waits for the disk; one that takes longer is written to when it answers."""
@@ -373,7 +375,7 @@ class SegmentWriter:
         else:
             self._load_keys()
         self._path = segment_path(self._folder, self._sequence)
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        descriptor = os.open(self._path, SEGMENT_FLAGS, 0o600)
         self._file = descriptor
         self._size = 0
         self._opened_at = time.monotonic()

@@ -18,6 +18,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -32,11 +33,13 @@ from proxy.journal.format import (
     parse_frame_header,
     parse_segment_header,
 )
-from proxy.private_file import write_private
+from proxy.private_file import open_regular, read_small, write_private
 
 logger = logging.getLogger(__name__)
 
 READERS = "readers"
+SEARCHED_BYTES = 1024**2
+"""Bytes that are looked through at a time for the next frame behind damage."""
 LOCK = "lock"
 
 
@@ -89,7 +92,7 @@ def require_journal(directory: Path) -> None:
 def segment_fault(path: Path) -> str | None:
     """Return why a file cannot be read as a segment; None when it can. An empty file is a segment that was just made."""
     try:
-        with path.open("rb") as file:
+        with _open(path) as file:
             data = file.read(SEGMENT_HEADER.size)
         if data:
             parse_segment_header(data)
@@ -104,7 +107,7 @@ def is_locked(path: Path) -> bool:
     """Return whether a live process holds this lock file."""
     try:
         descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
+    except OSError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,12 +134,24 @@ def segments(folder: Path) -> list[Path]:
         paths = list(folder.iterdir())
     except FileNotFoundError:
         return []
-    return sorted(path for path in paths if path.suffix == SEGMENT_SUFFIX and path.stem.isdigit())
+    return sorted(path for path in paths if path.suffix == SEGMENT_SUFFIX and path.stem.isdigit() and is_file(path))
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is a regular file: whatever else has the name of a segment holds nothing, and its numbers are missing."""
+    try:
+        return path.is_file()
+    except OSError:  # (a link to itself)
+        return False
+
+
+def _open(path: Path) -> BinaryIO:
+    return os.fdopen(open_regular(path), "rb")
 
 
 def frames(path: Path, *, offset: int = 0) -> Iterator[tuple[int, FrameHeader]]:
     """Yield offset and header of each frame from `offset` on, without reading payloads; skip damage up to the next intact frame."""
-    with path.open("rb") as file:
+    with _open(path) as file:
         position: int | None = max(offset, SEGMENT_HEADER.size)
         # The size is read again each time: a frame that was half written may have become whole during the search for the next one.
         while position is not None and position < (size := os.fstat(file.fileno()).st_size):
@@ -151,7 +166,7 @@ def frames(path: Path, *, offset: int = 0) -> Iterator[tuple[int, FrameHeader]]:
 
 def read_payload(path: Path, offset: int, header: FrameHeader) -> bytes | None:
     """Return the payload of the frame at `offset`; None when it does not match its checksum."""
-    with path.open("rb") as file:
+    with _open(path) as file:
         file.seek(offset + FRAME_HEADER.size)
         payload = file.read(header.payload_bytes)
     return payload if intact(header, payload) else None
@@ -162,15 +177,31 @@ def next_frame(path: Path, offset: int) -> int | None:
 
     It may be `offset` itself: a frame that was half written a moment ago may be whole now.
     """
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read()
-    position = data.find(FRAME_MAGIC)
-    while position >= 0:
-        header = parse_frame_header(data, position)
-        if header and intact(header, data[position + FRAME_HEADER.size : position + header.size]):
-            return offset + position
-        position = data.find(FRAME_MAGIC, position + 1)
+    with _open(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        start = offset
+        while start < size:
+            try:
+                # (a hole of a sparse file may be larger than any disk)
+                start = os.lseek(file.fileno(), start, os.SEEK_DATA)
+            except OSError:
+                return None
+            file.seek(start)
+            block = file.read(SEARCHED_BYTES + len(FRAME_MAGIC) - 1)
+            position = block.find(FRAME_MAGIC)
+            while position >= 0:
+                file.seek(start + position)
+                header = parse_frame_header(file.read(FRAME_HEADER.size))
+                # (damage may claim any length)
+                if (
+                    header
+                    and start + position + header.size <= size
+                    and intact(header, file.read(header.payload_bytes))
+                ):
+                    return start + position
+                position = block.find(FRAME_MAGIC, position + 1)
+            # Blocks overlap by less than the mark: one that lies across two of them is found in the second.
+            start += SEARCHED_BYTES
     return None
 
 
@@ -191,7 +222,7 @@ def repair(path: Path) -> TornTail | None:
     size = path.stat().st_size
     kept = 0
     try:
-        with path.open("rb") as file:
+        with _open(path) as file:
             parse_segment_header(file.read(SEGMENT_HEADER.size))
         kept = SEGMENT_HEADER.size
     except JournalFormatError:
@@ -246,10 +277,10 @@ def load_committed(path: Path) -> CommittedOffset:
         JournalFormatError: it is not an offset file.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=CommittedOffset)
+        return msgspec.json.decode(read_small(path), type=CommittedOffset)
     except FileNotFoundError:
         return CommittedOffset({})
-    except msgspec.MsgspecError as error:
+    except (OSError, msgspec.MsgspecError) as error:
         raise JournalFormatError(f"{path}: {error}") from error
 
 

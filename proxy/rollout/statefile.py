@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from proxy.errors import StateFileError, SupersededError
-from proxy.private_file import open_private
+from proxy.private_file import open_private, read_small
 from proxy.rollout.audit import AuditEntry, ChainLink, chain_entry
 from proxy.rollout.group_state import GroupState, States, merge_states
 
@@ -137,7 +137,7 @@ def read_states(path: Path) -> SavedStates:
         StateFileError: the file cannot be read.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=SavedStates)
+        return msgspec.json.decode(read_small(path), type=SavedStates)
     except (OSError, msgspec.MsgspecError) as error:
         raise StateFileError(f"{path}: {error}") from error
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from proxy.errors import RolloutError, SentinelFileError, SupersededError, SwitchError, SwitchNotStoredError
+from proxy.private_file import read_small
 from proxy.rollout import statefile
 from proxy.rollout.disk import Disks
 
@@ -337,7 +338,7 @@ def _above(state: SwitchState, before: SwitchState | None) -> SwitchState:
 
 
 def _read(path: Path) -> SwitchState:
-    return msgspec.json.decode(path.read_bytes(), type=SwitchState)
+    return msgspec.json.decode(read_small(path), type=SwitchState)
 
 
 def _read_or_none(path: Path) -> SwitchState | None:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import aiohttp
 import psutil
+import pytest
 import yaml
 
 from proxy.rollout.accounting import OUTCOMES, parse, total
@@ -140,6 +141,7 @@ def series(metrics: str) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
     return {(name, labels) for name, samples in parse(metrics).items() for labels in samples}
 
 
+@pytest.mark.timeout(7200 if FULL else 600)
 async def test_labels_and_memory_stay_bounded(tmp_path: Path) -> None:
     runner_port = free_port()
     async with side() as candidate, side() as legacy:

@@ -39,6 +39,7 @@ REFUSED = {
     "- 1": "not a mapping: the file has to consist of sections",
     "text": "not a mapping",
     "a: 1\n---\nb: 1": "not YAML: expected a single document",
+    'a: "\\U00110000"': "not YAML: chr() arg not in range",
     "a: *b": "not YAML: found undefined alias",
     "a: {b: ${NAME}}": "not YAML: while parsing a flow mapping",
     "a: 2026-02-30": "a: day is out of range",
