@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup tools demo test test-matrix golden corpus third-party zoo lint format bench-peers bench-proxy docs pictures dashboards lock clean
+.PHONY: help setup tools demo test test-matrix golden corpus third-party zoo lint format bench-peers bench-proxy docs pictures dashboards image lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
@@ -33,11 +33,13 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup ## run the whole system on this machine for a minute (ARGS=--stay keeps it running)
 	@$(BIN)/shadow demo $(ARGS)
 
-# The tests evaluate the generated rules with promtool and Prometheus, and open the web UI in Chromium; Debian packages all of them.
+# The tests evaluate the generated rules with promtool and Prometheus, open the web UI in Chromium, and have systemd check the units; Debian
+# packages all of them.
 tools:
 	@missing=""; \
 	command -v promtool >/dev/null && command -v prometheus >/dev/null || missing="$$missing prometheus"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	[ -z "$$missing" ] || \
 	  { [ "$$(id -u)" = 0 ] && echo "installing what the tests need of Debian:$$missing" && apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; } || \
@@ -77,10 +79,11 @@ test-matrix: setup ## run the tests of which `make test` runs a slice: every dri
 zoo: setup ## visit every shape of table on each driver and PostgreSQL version (ARGS="--shape partition", "--schemas 500")
 	@$(BIN)/python -m tests.zoo $(ARGS)
 
-lint: setup ## run ruff, pyright and import-linter
+lint: setup ## run ruff, pyright, import-linter and hadolint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
+	@$(BIN)/hadolint deploy/Containerfile
 	@$(BIN)/pyright
 
 format: setup ## fix what ruff can fix and format the code
@@ -120,6 +123,15 @@ pictures: setup tools ## take the screenshots of the web UI in docs/ui from an i
 
 dashboards: setup ## write the Grafana dashboards and Prometheus rules in dashboards/generated from the code
 	@$(BIN)/python -m dashboards
+
+# The wheels are made outside of the image, so that building it needs no package index; they suit every patch version of Python.
+image: ## build the container image `shadow` from wheels, with buildah, podman or docker (ARGS="--build-arg BASE=...")
+	@builder=$$(command -v buildah || command -v podman || command -v docker) || { echo "buildah, podman or docker is required" >&2; exit 1; }; \
+	rm -rf var/image && mkdir -p var/image/wheels && $(PYTHON) -m venv var/image/pip && \
+	sed 's/ ; python_full_version[^\\]*//' requirements/run.txt > var/image/run.txt && \
+	var/image/pip/bin/python -m pip wheel -qq --disable-pip-version-check --require-hashes --no-deps -r var/image/run.txt -w var/image/wheels && \
+	var/image/pip/bin/python -m pip wheel -qq --disable-pip-version-check --no-deps -w var/image/wheels . && rm -rf build && \
+	$$builder build -f deploy/Containerfile -t shadow $(ARGS) .
 
 lock: ## pin and hash the requirements: requirements/*.in to *.txt (needs uv)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/run.in -o requirements/run.txt
