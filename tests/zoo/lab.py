@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 import asyncpg
@@ -339,16 +340,27 @@ async def _visit_all(lab: ZooLab, plan: Plan) -> Samples:
                     errors = [error for instance in lab.instances.values() for error in instance.errors]
                     lab.problems.append(Problem(shape.name, f"{visit}: live failed: {errors[-1:]}"))
 
-        async with asyncio.TaskGroup() as tasks:
-            for shape in lab.shapes:
-                tasks.create_task(tour(shape, plan(shape)), name=shape.name)
-        while missed := await lab.take_missed(await lab.idle()):
-            for shape, visit in missed:
-                await tour(shape, [visit])
+        plans = {shape.name: list(plan(shape)) for shape in lab.shapes}
+        # What is repeated needs rows of the seed, which a TRUNCATE takes away.
+        for part in (_before_truncate, _from_truncate):
+            async with asyncio.TaskGroup() as tasks:
+                for shape in lab.shapes:
+                    tasks.create_task(tour(shape, part(plans[shape.name])), name=shape.name)
+            while missed := await lab.take_missed(await lab.idle()):
+                for shape, visit in missed:
+                    await tour(shape, [visit])
         await _background(lab, numbers, (Operation.TRUNCATE, Operation.INSERT, Operation.MIXED))
         # The fence of a last request, which writes nothing, makes sure that all of it has been captured.
         await lab.request(session, lab.shapes[0], Visit(Operation.INSERT, Side.CANDIDATE), NO_WORK)
         return await lab.idle()
+
+
+def _before_truncate(planned: Iterable[Visit]) -> Iterable[Visit]:
+    return takewhile(lambda visit: visit.operation is not Operation.TRUNCATE, planned)
+
+
+def _from_truncate(planned: Iterable[Visit]) -> Iterable[Visit]:
+    return dropwhile(lambda visit: visit.operation is not Operation.TRUNCATE, planned)
 
 
 async def _background(lab: ZooLab, numbers: Mapping[str, Numbers], operations: Sequence[Operation]) -> None:
