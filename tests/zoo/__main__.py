@@ -1,7 +1,7 @@
 """Visit every shape on every driver and PostgreSQL version; or, with --schemas, work on so many generated schemas.
 
-Shapes share laboratories, as the tables of one application share a database. When one of a group does not keep its promise, each of the group
-is tried once more, alone.
+Shapes share laboratories, as the tables of one application share a database. When one of a group does not keep its promise, it is
+tried once more, alone; when the group as a whole does not, each of it is.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from itertools import chain
+from operator import attrgetter
 from typing import TypeVar
 
 from comparator.capture.settings import Driver
@@ -58,7 +59,10 @@ def _shapes(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Problem]]
             others = [shape for shape in shapes if shape.refused or shape.broken or shape.heavy]
             for driver in [Driver(name) for name in arguments.driver or DRIVERS]:
                 visit, keep = partial(visit_shapes, dsn, driver=driver), partial(keep_promise, dsn, driver=driver)
-                tried = chain(in_groups(sound, visit, keep, arguments.group), in_groups(others, None, keep, 1))
+                tried = chain(
+                    in_groups(sound, visit, keep, arguments.group, name=attrgetter("name")),
+                    in_groups(others, None, keep, 1, name=attrgetter("name")),
+                )
                 for shape, problems, seconds in tried:
                     yield f"{version} {driver:8} {seconds:5.1f} s  {shape.name}", problems
 
@@ -74,7 +78,7 @@ def _generated(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Proble
                 together = partial(run_schemas, dsn, driver=driver)
                 alone = partial(_alone, dsn, driver=driver)
                 for schema, problems, seconds in in_groups(
-                    own[number :: len(drivers)], together, alone, arguments.group
+                    own[number :: len(drivers)], together, alone, arguments.group, name=attrgetter("shape.name")
                 ):
                     text = "\n" + schema.script() if problems else ""
                     yield f"{version} {driver:8} {seconds:5.1f} s  {schema.shape.name}{text}", problems
@@ -89,18 +93,28 @@ def in_groups(
     together: Callable[[Sequence[T]], Coroutine[object, object, list[Problem]]] | None,
     alone: Callable[[T], Coroutine[object, object, list[Problem]]],
     size: int,
+    *,
+    name: Callable[[T], str],
 ) -> Iterator[Tried[T]]:
-    """Yield each item with its problems, and the seconds that it took."""
+    """Yield each item with its problems, in a group and then alone, and the seconds that it took. A problem of a whole group is its first's."""
     for first in range(0, len(items), size):
         group = items[first : first + size]
+        found: list[Problem] = []
+        suspects = {name(item) for item in group}
         started = time.monotonic()
-        if together is not None and size > 1 and not asyncio.run(together(group)):
-            seconds = (time.monotonic() - started) / len(group)
-            yield from ((item, [], seconds) for item in group)
-            continue
+        if together is not None and size > 1:
+            found = asyncio.run(together(group))
+            named = suspects & {problem.shape for problem in found}
+            suspects = named if found and named else suspects if found else set[str]()
+        seconds = (time.monotonic() - started) / len(group)
+        general = [problem for problem in found if problem.shape not in {name(item) for item in group}]
         for item in group:
+            own = [*general, *(problem for problem in found if problem.shape == name(item))]
+            general = []
             started = time.monotonic()
-            yield item, asyncio.run(alone(item)), time.monotonic() - started
+            if name(item) in suspects:
+                own += asyncio.run(alone(item))
+            yield item, own, seconds + time.monotonic() - started
 
 
 if __name__ == "__main__":
