@@ -88,6 +88,7 @@ class GeneratedTable:
         versioned: a trigger counts the updates of a row.
         audited: a trigger writes to the table NAME_log, which is captured too.
         partitioned: by hash of the key.
+        rippling: a trigger after each change of a row counts it in all other rows.
     """
 
     name: str
@@ -100,6 +101,7 @@ class GeneratedTable:
     versioned: bool = False
     audited: bool = False
     partitioned: bool = False
+    rippling: bool = False
 
     @property
     def captured(self) -> tuple[str, ...]:
@@ -127,6 +129,8 @@ class GeneratedTable:
             columns.append("made text GENERATED ALWAYS AS (coalesce(c0::text, 'none') || '!') STORED")
         if self.versioned:
             columns.append("version int NOT NULL DEFAULT 0")
+        if self.rippling:
+            columns.append("ripple int NOT NULL DEFAULT 0")
         statements = [f"CREATE TABLE {self.name} ({', '.join(columns)})"]
         if self.partitioned:
             statements[0] += " PARTITION BY HASH (k)"
@@ -141,6 +145,15 @@ class GeneratedTable:
             )
             statements.append(
                 f"CREATE TRIGGER bump BEFORE UPDATE ON {self.name} FOR EACH ROW EXECUTE FUNCTION {self.name}_bump()"
+            )
+        if self.rippling:
+            statements.append(
+                f"CREATE FUNCTION {self.name}_ripple() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF pg_trigger_depth() = 1 THEN "
+                f"UPDATE {self.name} SET ripple = ripple + 1 WHERE k IS DISTINCT FROM NEW.k; END IF; RETURN NULL; END $$"
+            )
+            statements.append(
+                f"CREATE TRIGGER ripple AFTER INSERT OR UPDATE ON {self.name} "
+                f"FOR EACH ROW EXECUTE FUNCTION {self.name}_ripple()"
             )
         if self.audited:
             statements.append(
@@ -268,6 +281,7 @@ def tables(draw: st.DrawFn, name: str, parents: Sequence[GeneratedTable]) -> Gen
         draw(st.integers(0, 3)) == 0,
         draw(st.integers(0, 3)) == 0,
         partitioned,
+        draw(st.integers(0, 3)) == 0,
     )
 
 
