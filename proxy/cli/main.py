@@ -251,6 +251,12 @@ def _run(arguments: Sequence[str] | None) -> int:
         # The reader of the output has ended (`| head`); nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
+    except OSError as error:
+        # (one of a file that was named: its name is too long, a folder cannot be entered)
+        if error.filename is None:
+            raise
+        print_error(words[0], f"{str(error.filename)[:200]}: {error.strerror}")
+        return Exit.USAGE
 
 
 def join_texts(words: Sequence[str]) -> list[str]:

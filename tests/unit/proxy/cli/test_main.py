@@ -165,3 +165,10 @@ def test_check_warns_of_instances_with_different_host_headers() -> None:
     assert host_warnings(same) == []
     (warning,) = host_warnings(BackendsSettings(candidate=SideInstances(live=live), legacy=SideInstances(shadow=own)))
     assert "the client's to candidate.live; 127.0.0.1:8004 to legacy.shadow" in warning
+
+
+def test_name_that_is_too_long_for_a_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["journal", "verify", "--directory", "a" * 5_000]) == 2
+    error = capsys.readouterr().err
+    assert "File name too long" in error
+    assert error.count("\n") == 1
