@@ -74,17 +74,33 @@ def _identity(difference: Difference) -> tuple[str, str, str]:
     return difference.kind, difference.place, str(difference.natural_key)
 
 
+@dataclass(frozen=True, slots=True)
+class ChangedPlace:
+    """The exchanges in which one set of rules reports a kind of difference at a place of a route, and the other does not."""
+
+    route: str
+    place: str
+    kind: str
+    exchanges: tuple[str, ...]
+
+
+def changed_places(changes: Iterable[VerdictChange]) -> tuple[ChangedPlace, ...]:
+    """Group changes by route, place and kind: those with the most exchanges first."""
+    places: dict[tuple[str, str, str], list[str]] = {}
+    for change in changes:
+        places.setdefault((change.route, change.place, change.kind), []).append(change.exchange)
+    grouped = [ChangedPlace(*key, tuple(exchanges)) for key, exchanges in places.items()]
+    return tuple(sorted(grouped, key=lambda one: -len(one.exchanges)))
+
+
 def render_trial(trial: RuleTrial) -> str:
     """Write the result of a trial as text."""
     lines = [f"{trial.compared} compared under both rule sets, {trial.verdicts_changed} verdicts change"]
     for name, changes in (("would be hidden", trial.hidden), ("would be revealed", trial.revealed)):
-        places: dict[tuple[str, str, str], list[str]] = {}
-        for change in changes:
-            places.setdefault((change.route, change.place, change.kind), []).append(change.exchange)
         lines.append(f"{name}: {len(changes)}")
         lines += [
-            f"  {len(exchanges):>6}  {route}  {place}  {kind}  e.g. {exchanges[0]}"
-            for (route, place, kind), exchanges in sorted(places.items(), key=lambda item: -len(item[1]))
+            f"  {len(one.exchanges):>6}  {one.route}  {one.place}  {one.kind}  e.g. {one.exchanges[0]}"
+            for one in changed_places(changes)
         ]
     if trial.by_grammar:
         lines.append(

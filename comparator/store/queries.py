@@ -14,7 +14,7 @@ from comparator.stats.confidence import VerdictCounts
 from comparator.stats.distinct_sketch import distinct, merged
 from comparator.stats.quantile_sketch import QuantileSketch
 from comparator.stats.quantile_sketch import load as load_sketch
-from comparator.store.comparison_detail import unpack, unpacked_detail
+from comparator.store.comparison_detail import ComparisonDetail, unpack, unpacked_detail
 from comparator.store.rows import (
     ComparisonFilter,
     ComparisonLine,
@@ -356,6 +356,32 @@ async def comparisons_of(conn: Connection, exchange_ids: Sequence[str], *, since
     """Return the stored comparisons of exchanges that were served since then."""
     records = await conn.fetch(SELECT_COMPARISONS_OF, list(exchange_ids), since)
     return [_comparison_row(dict(record)) for record in records]
+
+
+SELECT_TRIED = """
+SELECT exchange_id, route, detail FROM (
+    (SELECT served_at, exchange_id, route, detail FROM shadow.comparison
+     WHERE verdict <> 'match' AND served_at >= $1 ORDER BY served_at DESC LIMIT $2)
+    UNION
+    (SELECT served_at, exchange_id, route, detail FROM shadow.comparison WHERE served_at >= $1 ORDER BY served_at DESC LIMIT $2)
+) AS newest ORDER BY served_at DESC
+"""
+
+
+async def newest_details(
+    conn: Connection, *, since: dt.datetime, limit: int
+) -> list[tuple[str, str, ComparisonDetail]]:
+    """Return id, route and detail of the newest comparisons on which rules can be tried: `limit` that differ, and `limit` of all."""
+    records = await conn.fetch(SELECT_TRIED, since, limit)
+    return [(record["exchange_id"], record["route"], unpacked_detail(record["detail"])) for record in records]
+
+
+SELECT_NEWEST_SET_EXEMPLARS = "SELECT body FROM shadow.finding_set_exemplar ORDER BY seen_at DESC LIMIT $1"
+
+
+async def newest_exemplars(conn: Connection, *, limit: int) -> list[Case]:
+    """Return the newest examples of sets of findings, one of each set; they are redacted."""
+    return [load(unpack(record["body"])) for record in await conn.fetch(SELECT_NEWEST_SET_EXEMPLARS, limit)]
 
 
 SELECT_EXEMPLARS_OF = "SELECT DISTINCT ON (exchange_id) body FROM shadow.finding_exemplar WHERE exchange_id = ANY($1)"

@@ -7,7 +7,7 @@ rows, headers) are counted, never guessed.
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,7 @@ from comparator.responses.exact_json import InvalidJsonError, parse
 from comparator.rules.actions import Ignore, KeyedBy, Unordered
 from comparator.rules.compile import CompiledRule, RouteRules
 from comparator.rules.json_paths import Index, Name, parse_pattern
+from comparator.settings import KnownDifference
 from comparator.store.comparison_detail import ComparisonDetail, DifferenceText, RuleHitText
 from comparator.verdict import Comparator
 
@@ -110,6 +111,8 @@ class _StoredRowJudge:
     def __init__(self, old: Comparator, new: Comparator, today: dt.date) -> None:
         self._old, self._new, self._today = old, new, today
         self._same_tables = old.settings.tables == new.settings.tables
+        self._declared = _declarations(old), _declarations(new)
+        self._declares_more = any(self._declared[0].get(name) != known for name, known in self._declared[1].items())
         self.hidden: list[VerdictChange] = []
         self.revealed: list[VerdictChange] = []
         self.not_judged = 0
@@ -123,12 +126,14 @@ class _StoredRowJudge:
             after += shown[1]
         for hit in row.detail.rule_hits:
             after += self._rule_hit(row, hit)
+        for known in row.detail.known:
+            after += self._known(row, known)
         self.verdicts_changed += (before > 0) != (after > 0)
 
     def _difference(self, row: StoredRow, difference: DifferenceText) -> tuple[bool, bool]:
         """Return whether the old and the new rules report a difference."""
         if difference.key or difference.kind not in _OF_THE_RESPONSE:
-            self.not_judged += bool(difference.key) and not self._same_tables
+            self.not_judged += (bool(difference.key) and not self._same_tables) or self._declares_more
             return True, True
         path = _path_of(difference.place)
         values = _value_of(difference.served), _value_of(difference.mirrored)
@@ -139,10 +144,21 @@ class _StoredRowJudge:
             self.not_judged += 1
             return True, True
         shown = not verdicts[0], not verdicts[1]
+        # (a declaration may depend on the request and on the row, which are not stored)
+        self.not_judged += shown[1] and self._declares_more
         if shown[0] != shown[1]:
             changes = self.hidden if shown[0] else self.revealed
             changes.append(VerdictChange(row.exchange_id, row.route, difference.kind, difference.place))
         return shown
+
+    def _known(self, row: StoredRow, known: DifferenceText) -> bool:
+        """Return whether the new rules report a difference that the old ones declare as known."""
+        before, after = (declared.get(known.rule) for declared in self._declared)
+        if after is not None:
+            self.not_judged += before != after
+            return False
+        self.revealed.append(VerdictChange(row.exchange_id, row.route, known.kind, known.place))
+        return True
 
     def _rule_hit(self, row: StoredRow, hit: RuleHitText) -> bool:
         """Return whether the new rules report a difference that an old rule allowed."""
@@ -170,6 +186,11 @@ class _StoredRowJudge:
         if any(isinstance(action, Unordered | KeyedBy) for action in actions) or (actions and _UNKNOWN in (a, b)):
             return None
         return any(action.allows(a, b) for action in actions)
+
+
+def _declarations(comparator: Comparator) -> Mapping[str, KnownDifference]:
+    """Return the declared differences by their configuration path."""
+    return {f"compare.known_differences[{known.name}]": known for known in comparator.settings.known_differences}
 
 
 def _rules_in_force(rules: RouteRules, path: Sequence[Step], today: dt.date) -> list[CompiledRule]:

@@ -16,8 +16,9 @@ banners say, `charts` has the geometry of charts and bars, `words` writes number
 
 An example of a difference is shown by `case_view`: `json_view` aligns both bodies, `row_view` shows the committed rows, `marked_text` marks
 the characters that differ, `rule_words` says what a rule allows. `cause_list` decides states, facets and filters, `timeline_view` orders
-the steps of an exchange, `outcome_words` says its outcome with the section of the runbook, `config_patch` writes lines for config.yaml.
+the steps of an exchange, `outcome_words` says its outcome with the section of the runbook, `config_patch` writes lines for config.yaml,
+`rule_draft` the patch of a rule that a person types.
 
 Pure, without I/O and clock: case_view, cause_list, charts, config_patch, gate_tiles, json_view, marked_text, outcome_words, row_view,
-rule_words, timeline_view, words.
+rule_draft, rule_words, timeline_view, words.
 """

@@ -81,7 +81,7 @@ def known_patch(
         expires=words.expires,
     )
     after = msgspec.structs.replace(compare, known_differences=(*compare.known_differences, known))
-    text = _yaml({"compare": {"known_differences": [_plain(known)]}})
+    text = yaml_text({"compare": {"known_differences": [_plain(known)]}})
     if undescribed:
         return ConfigPatch(
             text, None, f"{', '.join(undescribed)}: not described in compare.tables; describe it there first"
@@ -138,9 +138,9 @@ def rule_patch(
     if own is not None:
         routes = {**compare.routes, route: msgspec.structs.replace(own, rules=(*own.rules, rule))}
         document = {"compare": {"routes": {route: {"rules": [_plain(rule)]}}}}
-        return ConfigPatch(_yaml(document), msgspec.structs.replace(compare, routes=routes))
+        return ConfigPatch(yaml_text(document), msgspec.structs.replace(compare, routes=routes))
     document = {"compare": {"rules": [_plain(rule)]}}
-    return ConfigPatch(_yaml(document), msgspec.structs.replace(compare, rules=(*compare.rules, rule)))
+    return ConfigPatch(yaml_text(document), msgspec.structs.replace(compare, rules=(*compare.rules, rule)))
 
 
 def _rule(place: str, values: tuple[object, object], words: Declaration) -> RuleSettings:
@@ -173,7 +173,7 @@ def _table_patch(
 ) -> ConfigPatch:
     described = compare.tables.get(table)
     if described is None:
-        text = _yaml({"compare": {"tables": {table: {"natural_key": ["COLUMN"]}}}})
+        text = yaml_text({"compare": {"tables": {table: {"natural_key": ["COLUMN"]}}}})
         return ConfigPatch(text, None, f"{table} is not described in compare.tables: name its natural key first")
     limit_ms = _time_limit_ms(values)
     if not path:
@@ -191,7 +191,7 @@ def _table_patch(
         tables["json"] = {**tables.get("json", {}), column: merged}
         after = msgspec.convert(tables, Table)
     return ConfigPatch(
-        _yaml({"compare": {"tables": {table: change}}}),
+        yaml_text({"compare": {"tables": {table: change}}}),
         msgspec.structs.replace(compare, tables={**compare.tables, table: after}),
     )
 
@@ -211,7 +211,8 @@ def _item(value: object) -> object:
     return _plain(value) if isinstance(value, msgspec.Struct) else value
 
 
-def _yaml(document: Mapping[str, object]) -> str:
+def yaml_text(document: object) -> str:
+    """Write plain data as YAML, in the order of its members."""
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
 
 

@@ -57,6 +57,7 @@ class World:
             "exchange without an example": "/exchanges/stamp000c38cdd933f1d5c99",
             "finding": f"/findings/{self.finding}",
             "rule": f"/causes/{stamp}/rule?place=score&owner=scoring&reason=rounding",
+            "rule draft": "/rules?edit=compare.rules%5B0%5D&draft=path:%20last_score_timestamp%0Atime_within_ms:%205",
             "known": f"/causes/known?ids={stamp},{link}",
         }[name]
 
@@ -72,6 +73,7 @@ NAMES = (
     "exchange without an example",
     "finding",
     "rule",
+    "rule draft",
     "known",
 )
 
@@ -158,6 +160,24 @@ async def test_list_says_of_what_its_figures_are_and_filters_by_facets(world: Wo
     assert (none["causes"], none["all"]) == ([], 3)
     named = await get_json(world, f"/causes?q={world.exchanges['registry_stamp']}")
     assert named["exchange"] == world.exchanges["registry_stamp"]
+
+
+async def test_rule_screen_has_hits_and_the_effect_of_a_draft_on_stored_comparisons(world: World) -> None:
+    page = await get_json(world, world.path("rule draft"))
+    hits = {rule["declaration"]: rule["hits"] for rule in page["rules"]}
+    assert hits["compare.rules[0]"] == 12
+    effect = page["effect"]["value"]
+    assert (effect["tried"]["exchanges"], effect["tried"]["in_full"]) == (82, 3)
+    # (the times of the one stored example are compared again; those of the others are not stored)
+    assert (len(effect["tried"]["trial"]["revealed"]), effect["tried"]["not_judged"]) == (1, 11)
+    assert [place["place"] for place in effect["revealed"]] == ["last_score_timestamp"]
+    hidden = await get_json(world, "/rules?new=rule&draft=rules:%20%5B%7Bpath:%20score,%20ignore:%20true%7D%5D")
+    assert [(place["place"], len(place["exchanges"])) for place in hidden["effect"]["value"]["hidden"]] == [
+        ("score", 12)
+    ]
+    assert "+  - path: score" in hidden["draft"]["patch"]["text"]
+    wrong = await get_json(world, "/rules?edit=compare.rules%5B0%5D&draft=path:%20a")
+    assert "exactly one action" in wrong["draft"]["patch"]["problem"]
 
 
 async def test_diff_has_the_candidate_left_and_names_the_rule(world: World) -> None:

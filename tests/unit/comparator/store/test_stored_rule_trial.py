@@ -2,7 +2,7 @@
 
 import pytest
 
-from comparator.settings import CompareSettings, HeaderRules, RuleSettings
+from comparator.settings import CompareSettings, HeaderRules, KnownDifference, KnownPlace, RuleSettings
 from comparator.store.comparison_detail import ComparisonDetail, DifferenceText, RuleHitText
 from comparator.store.stored_rule_trial import StoredRow, StoredTrial, render_stored_trial, try_on_stored
 from comparator.tables import Table
@@ -79,3 +79,30 @@ def test_missing_and_plain_exchanges_are_counted() -> None:
     found = try_on_stored(*both, ["a", "b"], [StoredRow("a", "r", ComparisonDetail())], [], now=NOW)
     assert (found.exchanges, found.missing, found.plain, found.trial.compared) == (2, 1, 1, 1)
     assert "2 exchanges in the journal: 1 without a stored comparison, 1 matched" in render_stored_trial(found)
+
+
+KNOWN = KnownDifference(name="rounding", reason="half up", where=(KnownPlace(path="score"),))
+OTHER = KnownDifference(name="rounding", reason="half up", where=(KnownPlace(path="points"),))
+DECLARED = ComparisonDetail(
+    known=(DifferenceText("changed", "score", "1", "2", rule="compare.known_differences[rounding]"),)
+)
+
+
+@pytest.mark.parametrize(
+    ("detail", "old", "new", "expected"),
+    [
+        (DECLARED, (KNOWN,), (), (0, 1, 0, 1)),
+        (DECLARED, (KNOWN,), (KNOWN,), (0, 0, 0, 0)),
+        (DECLARED, (KNOWN,), (OTHER,), (0, 0, 1, 0)),
+        (changed("score", "1", "2"), (), (KNOWN,), (0, 0, 1, 0)),
+        (changed("score", "1", "2"), (KNOWN,), (), (0, 0, 0, 0)),
+    ],
+)
+def test_declared_differences_are_revealed_without_their_declaration_and_never_guessed(
+    detail: ComparisonDetail,
+    old: tuple[KnownDifference, ...],
+    new: tuple[KnownDifference, ...],
+    expected: tuple[int, int, int, int],
+) -> None:
+    before, after = (Comparator(CompareSettings(known_differences=declared)) for declared in (old, new))
+    assert outcome(try_on_stored(before, after, ["a"], [StoredRow("a", "r", detail)], [], now=NOW)) == expected

@@ -4,6 +4,7 @@ import datetime as dt
 
 from comparator.rules.known_differences import compile_known
 from comparator.settings import CompareSettings, HeaderRules, KnownDifference, KnownPlace, RuleSettings
+from comparator.store.rows import RuleTotal
 from comparator.tables import JsonColumn, Table, Volatile
 from proxy.ui.rule_words import rules_in_words
 from proxy.ui.rules import rule_lines
@@ -50,9 +51,12 @@ def test_known_difference_is_listed_by_the_name_that_comparisons_give() -> None:
     assert {one.id for one in compile_known(COMPARE)} <= rules_in_words(COMPARE).keys()
 
 
-def test_hits_are_known_only_where_they_are_stored() -> None:
+def test_hits_are_known_where_the_store_answers() -> None:
     declared = "compare.known_differences[rounding]"
-    by_path = {line.declaration: line for line in rule_lines(COMPARE, {declared: 7}, today=TODAY)}
-    assert (by_path[declared].hits, by_path["compare.rules[0]"].hits) == (7, None)
+    by_path = {
+        line.declaration: line for line in rule_lines(COMPARE, {declared: RuleTotal(declared, 7, 2, ())}, today=TODAY)
+    }
+    assert (by_path[declared].hits, by_path["compare.rules[0]"].hits) == (7, 0)
+    assert by_path[declared].missed == 2
     assert (by_path[declared].expired, by_path[declared].reason) == (True, "half up [T-1]")
     assert {line.hits for line in rule_lines(COMPARE, None, today=TODAY)} == {None}
