@@ -40,7 +40,6 @@ from proxy.replay.baseline import (
 from proxy.replay.compare_run import BothSides, ReplayVerdicts, open_shadow
 from proxy.replay.credentials import MissingCredentials, ReplayCredentials, credentials_of
 from proxy.replay.errors import IncompleteError, OptionError
-from proxy.replay.html_report import render_html
 from proxy.replay.http_target import ReplayTarget, UrlRewrite, open_target
 from proxy.replay.recording_reader import Recording, TimeSpan
 from proxy.replay.report import ReplayReport, parse_fail_rules, parse_report, render_json, render_text
@@ -51,6 +50,7 @@ from proxy.replay.session import OneSide, RecordHandler, Session
 from proxy.replay.tally import Tally
 from proxy.runner.result_sink import redactor_of
 from proxy.serving.routing import compile_routes
+from proxy.ui.report_file import render_file
 
 CONCURRENCY = 64
 BOTH = "both"
@@ -275,7 +275,7 @@ def _write(report: ReplayReport, args: argparse.Namespace, compared: list[str]) 
     if args.json and args.json != "-":
         write_private(Path(args.json), render_json(report))
     if args.html:
-        write_private(Path(args.html), render_html(report).encode())
+        write_private(Path(args.html), render_file(report).encode())
 
 
 async def replay(settings: Settings, args: argparse.Namespace, environ: Mapping[str, str]) -> ReplayReport:

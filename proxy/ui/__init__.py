@@ -18,7 +18,8 @@ An example of a difference is shown by `case_view`: `json_view` aligns both bodi
 the characters that differ, `rule_words` says what a rule allows. `cause_list` decides states, facets and filters, `timeline_view` orders
 the steps of an exchange, `outcome_words` says its outcome with the section of the runbook, `config_patch` writes lines for config.yaml,
 `rule_draft` the patch of a rule that a person types.
+`replay_view` decides what a report of a replay shows, `report_file` writes that page as one file.
 
-Pure, without I/O and clock: case_view, cause_list, charts, config_patch, gate_tiles, json_view, marked_text, outcome_words, row_view,
+Pure, without I/O and clock: case_view, cause_list, charts, config_patch, gate_tiles, json_view, marked_text, outcome_words, replay_view, row_view,
 rule_draft, rule_words, timeline_view, words.
 """
