@@ -102,7 +102,7 @@ bench-compare: ## comparing responses and row changes, beside plain DeepDiff
 bench-chaos: ## clients, accounting and rollback while parts are killed, stopped, filled, cut off and misdated (ARGS="--rounds 6 --kind kill")
 bench-connections: ## thousands of clients at once under a limit of open files: responses, refusals, and a rollback meanwhile
 bench-effects: ## change data capture: cost of each driver and of the captured database
-bench-faults: ## effect on clients of faults in journal, runner, mirrored side and admin port
+bench-faults: ## effect on clients of faults in journal, runner and mirrored side, and of floods of the admin port and the web UI
 bench-journal: ## appending to the journal: CPU per exchange on the serving loop and in the writer thread
 bench-mirror: ## mirroring a write request: CPU, saturation rate and lag of the runner
 bench-replay: ## shadow replay, beside mitmproxy and an aiohttp client

@@ -32,7 +32,11 @@ from bench.load.requests import Requests, due_times
 from bench.proxy.processes import raised_priority, realtime_scheduling
 
 FLOODERS = 16
-FLOOD_REQUEST = b"GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n"
+FLOOD_REQUESTS = {
+    "admin": b"GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n",
+    "ui": b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHX-Request: true\r\n\r\n",
+}
+"""Requests by the process that is flooded: the metrics page of the proxy, and the overview of the web UI, which asks the proxy."""
 
 
 @dataclass
@@ -41,13 +45,13 @@ class Fault:
 
     Attributes:
         during: causes the fault for a block.
-        flood: flood the admin port meanwhile.
+        flood: the process that is flooded meanwhile, "" for none.
         ratios: p99 of each slice divided by that of its healthy neighbours.
     """
 
     name: str
     during: Callable[[], AbstractContextManager[None]]
-    flood: bool = False
+    flood: str = ""
     ratios: list[float] = field(default_factory=list[float])
     p99s_ms: list[float] = field(default_factory=list[float])
     requests: int = 0
@@ -60,11 +64,14 @@ class Fault:
 
 
 class Flood:
-    """Requests the metrics page over and over."""
+    """Repeats one request."""
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
 
     def next(self) -> bytes:
         """Return the next request."""
-        return FLOOD_REQUEST
+        return self._request
 
 
 def faults(system: Installation, mirrored: MisbehavingMirror) -> list[Fault]:
@@ -75,7 +82,8 @@ def faults(system: Installation, mirrored: MisbehavingMirror) -> list[Fault]:
         *(Fault(f"mirror_{misbehaviour}", partial(behaving, mirrored, misbehaviour)) for misbehaviour in misbehaviours),
         Fault("disk_full", partial(_full, system)),
         Fault("runner_dead", partial(_dead, system)),
-        Fault("admin_flooded", nullcontext, flood=True),
+        Fault("admin_flooded", nullcontext, flood="admin"),
+        Fault("ui_flooded", nullcontext, flood="ui"),
     ]
 
 
@@ -128,7 +136,7 @@ class SliceRunner:
         self._requests = Requests(1)
         self._number = 0
 
-    def slice(self, *, flood: bool = False) -> Slice:
+    def slice(self, *, flood: str = "") -> Slice:
         """Send the requests of one slice."""
         self._number += 1
         loop = OpenLoop(self._requests, due_times(self._count, rate=self._rate, seed=self._number))
@@ -138,13 +146,14 @@ class SliceRunner:
         p99_ms = ordered[int(len(ordered) * 0.99)] * 1e3 if ordered else float("inf")
         return Slice(p99_ms, self._count, loop.errors)
 
-    async def _run(self, loop: OpenLoop, *, flood: bool) -> None:
+    async def _run(self, loop: OpenLoop, *, flood: str) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(loop.run(self._system.port), name="clients")
             if flood:
-                port = self._system.admin_port
+                port = self._system.admin_port if flood == "admin" else self._system.ui_port
+                request = Flood(FLOOD_REQUESTS[flood])
                 group.create_task(
-                    saturate(port, Flood(), connections=FLOODERS, seconds=self._seconds * 0.8), name="flood"
+                    saturate(port, request, connections=FLOODERS, seconds=self._seconds * 0.8), name="flood"
                 )
 
 

@@ -1,4 +1,4 @@
-"""A proxy with its journal and a runner, whose disk and runner can be made to fail."""
+"""A proxy with its journal, a runner and a web UI; disk and runner can be made to fail."""
 
 import re
 import sys
@@ -20,16 +20,16 @@ IDLE_TIMEOUT_S = 10.0
 _SAMPLE = re.compile(r"^(shadow_\w+?)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
-def config(directory: Path, ports: tuple[int, int, int], backend: int, mirror: int) -> str:
+def config(directory: Path, ports: tuple[int, int, int, int], backend: int, mirror: int) -> str:
     """Return config.yaml. The timeout of a mirrored request is shorter than a slice.
 
     Args:
         directory: for files.
-        ports: of the proxy for clients, its admin port, and the runner's admin port.
+        ports: of the proxy for clients, its admin port, the runner's admin port, and the web UI's port.
         backend: port of the served side.
         mirror: port of the mirrored side.
     """
-    clients, admin, runner = ports
+    clients, admin, runner, ui = ports
     live, shadow = (f"{{url: 'http://127.0.0.1:{port}'}}" for port in (backend, mirror))
     return f"""
 listen: {{port: {clients}}}
@@ -42,11 +42,12 @@ serve: {{state_file: {directory}/switch, sentinel_file: {directory}/stop}}
 journal: {{directory: {directory}/journal, retention: {{size_max_bytes: 67108864, disk_max_bytes: 134217728}}}}
 capture: {{driver: "off"}}
 runner: {{port: {runner}, timeout_s: 0.5, queue_max: 1000}}
+ui: {{port: {ui}}}
 """
 
 
 class Installation:
-    """A running proxy and runner. Use as a context manager.
+    """A running proxy, runner and web UI. Use as a context manager.
 
     Args:
         directory: for its files.
@@ -55,19 +56,22 @@ class Installation:
     """
 
     def __init__(self, directory: Path, *, backend: int, mirror: int) -> None:
-        ports = free_ports(3)
-        self.port, self.admin_port, self._runner_port = ports
+        ports = free_ports(4)
+        self.port, self.admin_port, self._runner_port, self.ui_port = ports
         self._log = directory / "log"
         self._path = directory / "config.yaml"
-        self._path.write_text(config(directory, (ports[0], ports[1], ports[2]), backend, mirror))
+        self._path.write_text(config(directory, (ports[0], ports[1], ports[2], ports[3]), backend, mirror))
         self._stack = ExitStack()
         self._proxy = ProcessGroup([self._command("proxy")], self._log)
+        self._ui = ProcessGroup([self._command("ui")], self._log)
         self._runner: ProcessGroup | None = None
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self._proxy)
         self._proxy.wait_for(self.port)
         self.start_runner()
+        self._stack.enter_context(self._ui)
+        self._ui.wait_for(self.ui_port)
         return self
 
     def __exit__(

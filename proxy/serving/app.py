@@ -117,6 +117,7 @@ class RunningProxy:
             "backends": state.failover.status(),
             "config": self.reloader.status(),
             "served": metrics.served,
+            "served_under_split": metrics.served_under_split(),
             "in_flight": len(state.connections.requests),
             "overlapped": metrics.overlapped,
             "skipped": {skip.value: count for skip, count in metrics.skipped.items() if count},
@@ -233,6 +234,7 @@ async def running(
         before = state.sides.splits
         state.sides.set_rollout(states, rolled_back)
         if state.sides.splits != before:
+            state.metrics.start_split()
             logger.warning("serving_changed", extra={"stage": state.sides.split.stage})
 
     rollout = RolloutService(settings, apply_rollout)

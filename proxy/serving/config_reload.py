@@ -215,7 +215,10 @@ class ConfigReloader:
             settings, certificates = await self._disk.run(
                 lambda: (source.read(), self._read_certificates()), timeout_s=READ_S
             )
+            before = self._state.sides.splits
             self.apply(settings, certificates)
+            if self._state.sides.splits != before:
+                metrics.start_split()
         except (SettingsError, OSError) as error:
             self._error = str(error)
             metrics.config_reloads[ReloadResult.REFUSED] += 1

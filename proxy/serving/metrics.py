@@ -118,6 +118,7 @@ class ProxyMetrics(Collector):
         self.checks: Counter[tuple[Side, bool]] = Counter()
         self.ejections: Counter[Side] = Counter()
         self.gauges: Gauges | None = None
+        self._before_split: Counter[Side] = Counter()
 
     def observe(self, route: str, side: Side, status: int, duration_s: float) -> None:
         """Count a served request."""
@@ -128,6 +129,21 @@ class ProxyMetrics(Collector):
         series.sum_s += duration_s
         series.buckets[bisect_left(BUCKETS_S, duration_s)] += 1
         series.statuses[status] += 1
+
+    def _served_by_side(self) -> Counter[Side]:
+        counts: Counter[Side] = Counter()
+        for (_, side), series in self.series.items():
+            counts[side] += sum(series.statuses.values())
+        return counts
+
+    def start_split(self) -> None:
+        """Begin to count what each side serves under another traffic split."""
+        self._before_split = self._served_by_side()
+
+    def served_under_split(self) -> dict[Side, int]:
+        """Return how many requests each side has served under the present traffic split."""
+        counts = self._served_by_side()
+        return {side: counts[side] - self._before_split[side] for side in Side}
 
     def response_counts(self, side: Side) -> tuple[int, int]:
         """Return how many requests a side has answered, and how many it has failed, since the process started."""

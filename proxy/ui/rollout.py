@@ -16,8 +16,9 @@ from proxy.rollout import store as rollout_store
 from proxy.rollout.audit import AuditEntry, AuditEvent, ChainLink, ChainVerification, verify
 from proxy.rollout.group_state import ALL, GroupState
 from proxy.rollout.traffic_split import stage_of
+from proxy.ui.frame import proxy_line
 from proxy.ui.gate_tiles import GateTile, blocked_by, outcomes_of, tiles_of
-from proxy.ui.parts import PartAnswer, asked
+from proxy.ui.parts import PartAnswer, ProxyPart, asked
 from proxy.ui.screens import ScreenRequest
 from proxy.ui.words import duration, parsed_time
 
@@ -69,6 +70,24 @@ class StepLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyShare:
+    """One proxy: the candidate's share that is set, and what both sides have served under it.
+
+    Attributes:
+        share: 0 to 1; None where the proxy does not answer.
+        error: why it does not, "" if it does.
+        served: requests that the candidate and the legacy have served.
+        interval: of the candidate's actual share; None before a request.
+    """
+
+    name: str
+    share: float | None
+    error: str
+    served: tuple[int, int]
+    interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
 class GroupPanel:
     """One group.
 
@@ -105,6 +124,7 @@ class RolloutDocument:
 
     enabled: bool
     auto_promote: bool
+    proxies: tuple[ProxyShare, ...]
     groups: tuple[GroupPanel, ...]
     told_by: str
     revision: str
@@ -125,6 +145,7 @@ async def read(request: ScreenRequest) -> RolloutDocument:
     return RolloutDocument(
         enabled=bool(document.get("enabled")),
         auto_promote=bool(document.get("auto_promote")),
+        proxies=tuple(proxy_share(one, alpha=request.settings.rollout.gates.alpha) for one in request.parts.proxies),
         groups=tuple(groups),
         told_by=proxy,
         revision=str(document.get("revision", "")),
@@ -133,6 +154,15 @@ async def read(request: ScreenRequest) -> RolloutDocument:
         if links.value is None
         else PartAnswer(await asyncio.to_thread(chain_of, links.value, request.settings.rollout, limit=ENTRIES_SHOWN)),
     )
+
+
+def proxy_share(proxy: ProxyPart, *, alpha: float) -> ProxyShare:
+    """Return what one proxy serves."""
+    line = proxy_line(proxy)
+    counts = cast("Mapping[str, int]", (proxy.status or {}).get("served_under_split") or {})
+    served = int(counts.get(Side.CANDIDATE, 0)), int(counts.get(Side.LEGACY, 0))
+    interval = rate_interval(served[0], sum(served), alpha=alpha) if sum(served) else None
+    return ProxyShare(line.name, line.share, line.error, served, interval)
 
 
 def newest_rollout(request: ScreenRequest) -> tuple[str, Mapping[str, Any]]:

@@ -3,6 +3,8 @@
 import datetime as dt
 from dataclasses import replace
 
+import pytest
+
 from comparator.stats.confidence import VerdictCounts
 from proxy.config.rollout import AutoRollbackSettings, GateSettings, RolloutSettings, StepSettings
 from proxy.rollout.assessment import Assessment
@@ -75,3 +77,28 @@ def test_history_is_drawn_by_outcome() -> None:
     tile = tiles(history={"time": ["not_enough_evidence", "good", "bad"]})["time"]
     assert [one.word for one in tile.history] == ["not enough", "pass", "fail"]
     assert tile.history[1].y > tile.history[0].y > tile.history[2].y
+
+
+def measured(
+    value: float, high: float, *, limit: float = 0.005, unit: str = "share", outcome: str = "not_enough_evidence"
+) -> str:
+    """Return the note of a gate that judges an estimate after a minute."""
+    measure = {"unit": unit, "value": value, "low": 0.0, "high": high, "limit": limit}
+    gate = {"gate": "errors", "outcome": outcome, "reason": "", "measure": measure}
+    (tile,) = tiles_of({"gates": [gate], "figures": {"seconds": 60.0}}, SETTINGS)
+    return tile.note.rpartition("; ")[2]
+
+
+@pytest.mark.parametrize(
+    ("note", "expected"),
+    [
+        (measured(0.002, 0.009), "enough in about 4 min 27 s"),
+        (measured(0.0, 0.02), "enough in about 3 min"),
+        (measured(0.006, 0.02), "above what is allowed so far"),
+        (measured(0.001, 0.002), "allowed at most 0.50 %"),
+        (measured(0.002, 0.009, outcome="good"), "allowed at most 0.50 %"),
+        (measured(1.0, 1.44, limit=1.2, unit="ratio"), "enough in about 3 min"),
+    ],
+)
+def test_estimate_says_when_its_interval_will_be_narrow_enough(note: str, expected: str) -> None:
+    assert note == expected

@@ -46,9 +46,7 @@ def test_finding_has_method_and_path_and_its_values_side_by_side_and_escaped() -
 
 
 def test_page_has_no_script_and_loads_nothing() -> None:
-    assert not [
-        word for word in ("http://", "https://", "src=", "<script", "@import", "href=") if word in page()
-    ]
+    assert not [word for word in ("http://", "https://", "src=", "<script", "@import", "href=") if word in page()]
 
 
 def test_page_begins_with_the_outcome_and_why() -> None:

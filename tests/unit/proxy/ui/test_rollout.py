@@ -6,7 +6,8 @@ from proxy.config.rollout import GateSettings, RolloutSettings
 from proxy.rollout.audit import AuditEntry, AuditEvent, ChainLink, chain_entry
 from proxy.rollout.group_state import GroupState
 from proxy.rollout.state_machine import Phase
-from proxy.ui.rollout import chain_of, step_notes, step_text
+from proxy.ui.parts import ProxyPart
+from proxy.ui.rollout import chain_of, proxy_share, step_notes, step_text
 
 NOW = dt.datetime(2026, 11, 30, 4, 0, tzinfo=dt.UTC)
 SETTINGS = RolloutSettings(steps=(0.0, 5.0, 25.0, 100.0), gates=GateSettings(time_min_s=60))
@@ -62,3 +63,13 @@ def test_changed_entry_breaks_the_chain() -> None:
 
 def test_change_is_written_as_shares() -> None:
     assert [step_text(link.entry, SETTINGS) for link in chain()] == ["0 %", "0 → 5 %", "5 → 25 %", "25 %", "25 → 0 %"]
+
+
+def test_share_of_a_proxy_is_that_of_its_own_requests() -> None:
+    status = {"candidate_share": 0.25, "served_under_split": {"candidate": 20, "legacy": 80}}
+    answering = proxy_share(ProxyPart("proxy-1", "127.0.0.1:1", status), alpha=0.01)
+    assert (answering.share, answering.served) == (0.25, (20, 80))
+    assert answering.interval is not None
+    assert answering.interval.low < 0.2 < answering.interval.high
+    silent = proxy_share(ProxyPart("proxy-2", "127.0.0.1:2", None, "refused"), alpha=0.01)
+    assert (silent.share, silent.error, silent.interval) == (None, "refused", None)
