@@ -2,9 +2,13 @@
 
 import argparse
 import asyncio
+import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
+from urllib.request import urlopen
 
 from playwright.async_api import expect
 
@@ -35,7 +39,12 @@ PICTURES: tuple[Picture, ...] = (
     ("overview", "/", 1440, 900, "light"),
     ("overview-mobile", "/", 390, 844, "light"),
     ("rollout", "/rollout?drawer=rollback", 1440, 900, "light"),
+    ("cause", "/causes/{cause}", 1440, 900, "light"),
+    ("cause-dark", "/causes/{cause}", 1440, 900, "dark"),
+    ("exchange", "/exchanges/{exchange}", 1440, 900, "light"),
+    ("rules", "/rules?new=rule&draft={draft}", 1440, 900, "light"),
 )
+DRAFT = "rules:\n- path: score\n  absolute: '1'\n  reason: rounded to half points\n  owner: scoring\n"
 
 
 def main() -> None:
@@ -84,10 +93,24 @@ async def promote(system: Installation, reason: str) -> None:
     assert response.ok, response.error
 
 
+def newest_cause(url: str) -> Mapping[str, str]:
+    """Return the ids of the first cause of the list and of its first example, as members of URLs."""
+    (cause, *_) = read_page(f"{url}/causes.json?state=all")["causes"]
+    return {"cause": cause["id"], "exchange": read_page(f"{url}/causes/{cause['id']}.json")["examples"][0]}
+
+
+def read_page(url: str) -> dict[str, Any]:
+    """Return the document of a screen."""
+    with urlopen(url, timeout=30) as response:
+        return json.load(response)["page"]
+
+
 async def photograph(system: Installation, folder: Path) -> None:
     """Open each screen and store a picture of it."""
     async with running(read_settings(system.config_path)) as url, chromium() as browser:
-        for name, path, width, height, scheme in PICTURES:
+        ids = await asyncio.to_thread(newest_cause, url)
+        for name, template, width, height, scheme in PICTURES:
+            path = template.format(**ids, draft=quote(DRAFT))
             async with tab(browser, url, width=width, height=height, scheme=scheme) as opened:
                 await opened.open(path)
                 await expect(opened.page.locator(".readiness")).to_contain_text("legacy healthy")
