@@ -40,7 +40,6 @@ PICTURES: tuple[Picture, ...] = (
     ("overview-mobile", "/", 390, 844, "light"),
     ("rollout", "/rollout?drawer=rollback", 1440, 900, "light"),
     ("cause", "/causes/{cause}", 1440, 900, "light"),
-    ("cause-dark", "/causes/{cause}", 1440, 900, "dark"),
     ("exchange", "/exchanges/{exchange}", 1440, 900, "light"),
     ("rules", "/rules?new=rule&draft={draft}", 1440, 900, "light"),
 )
