@@ -146,6 +146,11 @@ GROUPS: Final = {
         CommandEntry("capture", "check or prepare a database for capturing its row changes", "proxy.cli.capture"),
         CommandEntry("align", "create the shadow database from live, or verify that both are equal", "proxy.cli.align"),
     ),
+    "set up the shell": (
+        CommandEntry(
+            "completion", "print a script that completes commands and options in bash or zsh", "proxy.cli.completion"
+        ),
+    ),
     "run the Passport scorer": (
         CommandEntry("scorer", "serve, populate, sync-platforms (python -m scorer)"),
         CommandEntry(
