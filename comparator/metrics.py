@@ -64,8 +64,8 @@ class ComparatorMetrics:
         )
         self.left_out_tables = Counter(
             "shadow_left_out_tables_total",
-            "Tables left out of comparisons because their rows carry no key and several requests may have written them.",
-            ("route",),
+            "Comparisons from which a table was left out, because its rows may be of another request, by table and reason.",
+            ("route", "table", "reason"),
             registry=registry,
         )
         self.compare_seconds = Histogram(
@@ -132,7 +132,7 @@ class ComparatorMetrics:
             self.known_differences.labels(label).inc(len(comparison.known))
         if comparison.expired:
             self.expired_rules.labels(label).inc(len(comparison.expired))
-        if comparison.left_out:
-            self.left_out_tables.labels(label).inc(len(comparison.left_out))
+        for table, reason in comparison.left_out.items():
+            self.left_out_tables.labels(label, self.table(table), reason.value).inc()
         if comparison.undescribed:
             self.undescribed_tables.labels(label).inc(len(comparison.undescribed))

@@ -88,11 +88,11 @@ class Comparator:
             return Comparison(Verdict.FAILED, VerdictCause(f"served_{a.cause}"), served.side)
         if isinstance(b, Failed):
             return Comparison(Verdict.FAILED, VerdictCause(f"mirrored_{b.cause}"), served.side)
-        left_out = served.effects.left_out | mirrored.effects.left_out
+        left_out = {**served.effects.left_out, **mirrored.effects.left_out}
         if left_out:
             both = (replace(side, effects=side.effects.without(left_out)) for side in (served, mirrored))
             compared = self.compare(route, *both, now=now, lookups=lookups, request=request, key=key)
-            return replace(compared, left_out=tuple(sorted(left_out)))
+            return replace(compared, left_out=dict(sorted(left_out.items())))
         rules = self.rules_of(route)
         equal = surely_equal(a, b, rules)
         if equal and _nothing_written(served.effects, mirrored.effects):
@@ -119,7 +119,7 @@ class Comparator:
 
     def rows_by_key(self, served: Observation, mirrored: Observation) -> RowsByKey:
         """Return the rows that both sides changed, by table and natural key, without those of tables that are not compared."""
-        left_out = served.effects.left_out | mirrored.effects.left_out
+        left_out = {**served.effects.left_out, **mirrored.effects.left_out}
         left, right = (one.effects.without(left_out) for one in (served, mirrored))
         return rows_by_key(
             SideEffects(left.transactions, left.schemas), SideEffects(right.transactions, right.schemas), self._tables

@@ -108,10 +108,10 @@ def _effects() -> Sequence[Panel]:
         ),
         timeseries(
             "Tables left out, sides without names",
-            Query(sum_by(rate(metrics.LEFT_OUT_TABLES.select()), "route"), "{{route}}: tables left out"),
+            Query(sum_by(rate(metrics.LEFT_OUT_TABLES.select()), "table", "reason"), "{{table}} left out: {{reason}}"),
             Query(max_by(metrics.SIDE_UNTAGGED.select(), "side", "role"), "{{side}} ({{role}}) names no request"),
             width=12,
-            description="A table is left out of a comparison when its rows carry no key and several requests may have written them.",
+            description="A table is left out of a comparison when its rows carry no key and may be of another writer; the reason is beside it.",
         ),
     )
 

@@ -27,17 +27,19 @@ A table of which such a row was once committed in no window at all has another w
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from comparator.capture.attribution_keys import NO_KEYS, Key, Keys, RowId
 from comparator.capture.tag_belief import TagBelief
-from comparator.exchanges.model import EffectsOutcome, Side
+from comparator.exchanges.model import EffectsOutcome, LeftOutReason, Side
 from comparator.exchanges.row_changes import Op, Transaction
 from comparator.tables import ROUTE_KIND
+
+NOTHING_LEFT_OUT: Final[Mapping[str, LeftOutReason]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +116,13 @@ class Claim:
             claimed all the same, so that they are applied to the shadow, but they are not compared.
         transactions: the claimed transactions in commit order.
         keys: the keys of the request, those gained from its transactions included.
-        left_out: tables of which rows may be the request's or another's, because they carry no key.
+        left_out: tables of which rows may be the request's or another's, because they carry no key; each with the reason.
     """
 
     outcome: EffectsOutcome
     transactions: tuple[KeyedTransaction, ...]
     keys: Keys
-    left_out: frozenset[str] = frozenset()
+    left_out: Mapping[str, LeftOutReason] = field(default_factory=dict[str, LeftOutReason])
 
 
 class _UnclaimedTransactions:
@@ -266,10 +268,15 @@ class Attributor:
         self._undecided.discard(window_id)
         if window.tagged and (own or unnamed):
             return self._claim_tagged(window, own, gained, unnamed)
-        shared = [keyed for keyed in keyless if not self._is_alone(window, keyed)]
-        self._shared.update(keyed.transaction.end_lsn for keyed in shared)
-        own |= {keyed.transaction.end_lsn: keyed for keyed in keyless if keyed not in shared}
-        return self._claim(window, own, gained, left_out=frozenset[str]().union(*(k.tables for k in shared)))
+        left_out: dict[str, LeftOutReason] = {}
+        for keyed in keyless:
+            reason = self._doubt(window, keyed)
+            if reason is None:
+                own[keyed.transaction.end_lsn] = keyed
+            else:
+                self._shared.add(keyed.transaction.end_lsn)
+                left_out |= dict.fromkeys(keyed.tables, reason)
+        return self._claim(window, own, gained, left_out=left_out)
 
     def _claim_tagged(
         self, window: RequestWindow, own: dict[int, KeyedTransaction], gained: set[Key], unnamed: list[KeyedTransaction]
@@ -291,7 +298,7 @@ class Attributor:
         own: dict[int, KeyedTransaction],
         gained: set[Key],
         *,
-        left_out: frozenset[str] = frozenset(),
+        left_out: Mapping[str, LeftOutReason] = NOTHING_LEFT_OUT,
     ) -> Claim:
         self._add_keys(window, gained)
         claimed = tuple(own[lsn] for lsn in sorted(own))
@@ -381,7 +388,7 @@ class Attributor:
         return unnamed + [
             k
             for k in self._unclaimed.keyless.values()
-            if window.contains(k.transaction.committed_us) and self._is_alone(window, k)
+            if window.contains(k.transaction.committed_us) and self._doubt(window, k) is None
         ]
 
     def _is_nameless_in(self, window: RequestWindow, keyed: KeyedTransaction) -> bool:
@@ -391,18 +398,19 @@ class Attributor:
         """Return the transactions without a key that were committed in an untagged window."""
         return [k for k in self._unclaimed.keyless.values() if window.contains(k.transaction.committed_us)]
 
-    def _is_alone(self, window: RequestWindow, keyed: KeyedTransaction) -> bool:
-        """Return whether a transaction without a key was committed in this window only, of those whose requests may have made it."""
-        if keyed.transaction.end_lsn in self._shared or not self._written_by_others.isdisjoint(keyed.tables):
-            return False
+    def _doubt(self, window: RequestWindow, keyed: KeyedTransaction) -> LeftOutReason | None:
+        """Return the reason for which a transaction without a key may be of another writer; None if no other request may have made it."""
         if any(change.op is Op.TRUNCATE for change in keyed.transaction.changes):
-            return False
-        return not any(
+            return LeftOutReason.EMPTIED
+        if not self._written_by_others.isdisjoint(keyed.tables):
+            return LeftOutReason.OTHER_WRITER
+        shared = keyed.transaction.end_lsn in self._shared or any(
             other.id != window.id
             and other.contains(keyed.transaction.committed_us)
             and not (other.tagged and self._names_requests(other))
             for other in self._windows.values()
         )
+        return LeftOutReason.SHARED if shared else None
 
     def _names_requests(self, window: RequestWindow) -> bool:
         """Return whether the window's side has shown that it names its requests."""

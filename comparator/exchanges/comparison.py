@@ -4,12 +4,12 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from comparator.exchanges.difference import Difference, RuleHit
-from comparator.exchanges.model import EffectsOutcome, Role, Side
+from comparator.exchanges.model import EffectsOutcome, LeftOutReason, Role, Side
 
 
 class Verdict(StrEnum):
@@ -84,7 +84,8 @@ class Comparison:
         low_confidence: every difference is in a table that is marked `low_confidence`.
         differing_tables: the other tables with differing rows, in alphabetical order.
         confirmed: the mismatch reproduced; None before a second run.
-        left_out: tables that were not compared, because rows of them may be this request's or another's.
+        left_out: tables that were not compared, because rows of them may be this request's or another's: the reason by table, in
+            alphabetical order.
     """
 
     verdict: Verdict
@@ -100,7 +101,7 @@ class Comparison:
     low_confidence: bool = False
     differing_tables: tuple[str, ...] = ()
     confirmed: bool | None = None
-    left_out: tuple[str, ...] = ()
+    left_out: Mapping[str, LeftOutReason] = field(default_factory=dict[str, LeftOutReason])
 
     @property
     def cause_label(self) -> str:
@@ -131,6 +132,11 @@ class Comparison:
     def is_complete(self) -> bool:
         """True if rows were compared, and those of no table were left out: only then is a match one of rows too."""
         return self.effects_compared and not self.left_out
+
+    @property
+    def partial(self) -> bool:
+        """The verdict rests on rows, but not on those of the tables that were left out."""
+        return self.verdict is not Verdict.FAILED and self.effects_compared and bool(self.left_out)
 
     @property
     def expired(self) -> tuple[RuleHit, ...]:

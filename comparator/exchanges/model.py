@@ -3,7 +3,7 @@
 Pure. Bodies are the bytes that crossed the wire, still content-encoded; header lists keep order, case and duplicates.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -131,6 +131,32 @@ class EffectsOutcome(StrEnum):
     OFF = "off"
 
 
+class LeftOutReason(StrEnum):
+    """The reasons for which the rows of a table are not compared although those of others are; a closed set, as a metric's label needs.
+
+    Attributes:
+        SHARED: a row without a key was committed while several requests ran.
+        OTHER_WRITER: such rows are also committed while no request runs.
+        EMPTIED: the table was emptied (TRUNCATE) while the request ran, which names no request.
+    """
+
+    SHARED = "shared"
+    OTHER_WRITER = "other_writer"
+    EMPTIED = "emptied"
+
+    @property
+    def text(self) -> str:
+        """The reason in words."""
+        return _LEFT_OUT_TEXT[self]
+
+
+_LEFT_OUT_TEXT = {
+    LeftOutReason.SHARED: "its rows carry no key, and several requests ran when one was committed",
+    LeftOutReason.OTHER_WRITER: "its rows carry no key, and are also committed while no request runs",
+    LeftOutReason.EMPTIED: "it was emptied, by this request or by another writer",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Effects:
     """The committed effects of one request on one side.
@@ -139,13 +165,13 @@ class Effects:
         outcome: confidence that they are complete and belong to this request alone.
         transactions: committed transactions, in commit order.
         schemas: schemas of the captured tables in the database that they were committed to.
-        left_out: tables of which rows may be this request's or another's; they are not compared, on either side.
+        left_out: tables of which rows may be this request's or another's, with the reason; they are not compared, on either side.
     """
 
     outcome: EffectsOutcome
     transactions: tuple[Transaction, ...] = ()
     schemas: Schemas = field(default_factory=dict[str, TableSchema])
-    left_out: frozenset[str] = frozenset()
+    left_out: Mapping[str, LeftOutReason] = field(default_factory=dict[str, LeftOutReason])
 
     def without(self, tables: Collection[str]) -> "Effects":
         """Return the effects without the rows of these tables."""
@@ -153,7 +179,7 @@ class Effects:
             replace(transaction, changes=tuple(change for change in transaction.changes if change.table not in tables))
             for transaction in self.transactions
         )
-        return replace(self, transactions=tuple(t for t in transactions if t.changes), left_out=frozenset())
+        return replace(self, transactions=tuple(t for t in transactions if t.changes), left_out={})
 
 
 NO_EFFECTS = Effects(EffectsOutcome.OFF)

@@ -20,6 +20,7 @@ from comparator.exchanges.model import (
     Failed,
     FailureCause,
     HeaderList,
+    LeftOutReason,
     Observation,
     Request,
     Response,
@@ -96,7 +97,7 @@ class CaseSide(msgspec.Struct, frozen=True, omit_defaults=True):
     schemas: dict[str, TableSchema] = {}
     response: CaseResponse | None = None
     failure: CaseFailure | None = None
-    left_out: tuple[str, ...] = ()
+    left_out: dict[str, LeftOutReason] = {}
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -195,7 +196,7 @@ def _side_of(observation: Observation, redactor: Redactor) -> CaseSide:
         {table: schema for table, schema in observation.effects.schemas.items() if table in changed},
         response,
         failure,
-        tuple(sorted(observation.effects.left_out)),
+        dict(sorted(observation.effects.left_out.items())),
     )
 
 
@@ -302,7 +303,7 @@ def _observation(side: CaseSide, role: Role) -> Observation:
     else:
         raise CaseError(f"the {role} side has neither response nor failure")
     transactions = tuple(map(_transaction, side.transactions))
-    effects = Effects(side.effects_outcome, transactions, side.schemas, frozenset(side.left_out))
+    effects = Effects(side.effects_outcome, transactions, side.schemas, side.left_out)
     return Observation(side.side, role, outcome, side.duration_ns, effects)
 
 

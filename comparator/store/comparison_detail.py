@@ -11,7 +11,7 @@ from comparator.errors import CaseError
 from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.exchanges.difference import Difference
 from comparator.exchanges.json_values import shortened, value_text
-from comparator.exchanges.model import Exchange, Failed, Observation, Side
+from comparator.exchanges.model import Exchange, Failed, LeftOutReason, Observation, Side
 from comparator.exchanges.release import NO_RELEASE, ReleasePair
 from comparator.findings.cases import Case
 from comparator.findings.clustering import Occurrence
@@ -91,7 +91,7 @@ class ComparisonDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     undescribed: tuple[str, ...] = ()
     omitted: int = 0
     low_confidence: bool = False
-    left_out: tuple[str, ...] = ()
+    left_out: dict[str, LeftOutReason] = {}
 
 
 def difference_text(difference: Difference, *, reason: str = "", ticket: str = "", rule: str = "") -> DifferenceText:
@@ -122,7 +122,7 @@ def detail_of(comparison: Comparison) -> ComparisonDetail:
         undescribed=comparison.undescribed,
         omitted=max(0, len(comparison.differences) - DIFFERENCES_MAX),
         low_confidence=comparison.low_confidence,
-        left_out=comparison.left_out,
+        left_out=dict(comparison.left_out),
     )
 
 

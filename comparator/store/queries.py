@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import msgspec
+
 from comparator.errors import UnknownFindingError
 from comparator.exchanges.comparison import Verdict
 from comparator.findings.cases import Case, load
@@ -22,6 +24,7 @@ from comparator.store.rows import (
     ComparisonRow,
     Finding,
     KnownTotal,
+    LeftOutTables,
     RouteLatency,
     RuleTotal,
     VerdictTotal,
@@ -54,6 +57,25 @@ async def response_only_counts(conn: Connection, *, since: dt.date) -> dict[str,
         by_reason = counts.setdefault(record["route"], {})
         reason: str = record["reason"]
         by_reason[reason] = by_reason.get(reason, VerdictCounts()) + VerdictCounts(
+            **{record["verdict"]: record["count"]}
+        )
+    return counts
+
+
+SELECT_PARTIAL = """
+SELECT route, verdict, left_out, sum(count)::bigint AS count
+FROM shadow.partial_total WHERE day >= $1
+GROUP BY route, verdict, left_out ORDER BY route, left_out, verdict
+"""
+
+
+async def partial_counts(conn: Connection, *, since: dt.date) -> dict[str, dict[LeftOutTables, VerdictCounts]]:
+    """Return the counts of comparisons from which tables were left out, from a day on, by route and these tables."""
+    counts: dict[str, dict[LeftOutTables, VerdictCounts]] = {}
+    for record in await conn.fetch(SELECT_PARTIAL, since):
+        by_tables = counts.setdefault(record["route"], {})
+        tables = msgspec.json.decode(record["left_out"], type=LeftOutTables)
+        by_tables[tables] = by_tables.get(tables, VerdictCounts()) + VerdictCounts(
             **{record["verdict"]: record["count"]}
         )
     return counts

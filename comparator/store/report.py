@@ -13,7 +13,7 @@ from comparator.findings.causes import CauseChange
 from comparator.stats.confidence import Interval, VerdictCounts, rate_interval
 from comparator.store.comparison_detail import DifferenceText, difference_text
 from comparator.store.deepdiff_rendering import render
-from comparator.store.rows import CauseList, CauseRow, Finding, KnownTotal, RouteLatency
+from comparator.store.rows import CauseList, CauseRow, Finding, KnownTotal, LeftOutTables, RouteLatency
 
 LINE_CHARS = 160
 """Longest text of a value or example in one line, in characters."""
@@ -37,8 +37,7 @@ def render_comparison(comparison: Comparison, *, in_detail: bool = False) -> str
     lines += [f"  expired rule {hit.rule} no longer hides {hit.place}" for hit in comparison.expired]
     if comparison.effects_note:
         lines.append(f"  effects not compared ({comparison.effects_note})")
-    if comparison.left_out:
-        lines.append(f"  not compared, their rows may be of another request: {', '.join(comparison.left_out)}")
+    lines += [f"  rows of {table} not compared: {reason.text}" for table, reason in comparison.left_out.items()]
     if comparison.undescribed:
         lines.append(f"  tables without description: {', '.join(comparison.undescribed)}")
     return "\n".join(lines)
@@ -57,7 +56,8 @@ def _headline(comparison: Comparison) -> str:
         if comparison.effects_compared
         else ""
     )
-    return f"{comparison.verdict}{cause}{confirmed}; served by the {comparison.served_by}{written}"
+    left_out = f", table {', '.join(comparison.left_out)} left out" if comparison.partial else ""
+    return f"{comparison.verdict}{cause}{left_out}{confirmed}; served by the {comparison.served_by}{written}"
 
 
 def _sides(served_by: Side) -> tuple[Side, Side]:
@@ -240,12 +240,16 @@ class Summary:
     Attributes:
         by_route: counts of all comparisons.
         response_only: those of them that rest on the responses alone, by route and reason.
+        partial: those of them that rest on rows except those of some tables, by route and the tables with their reasons.
         latency_since: the first day of the latencies, None for all days.
     """
 
     by_route: Mapping[str, VerdictCounts]
     response_only: Mapping[str, Mapping[str, VerdictCounts]] = field(
         default_factory=dict[str, Mapping[str, VerdictCounts]]
+    )
+    partial: Mapping[str, Mapping[LeftOutTables, VerdictCounts]] = field(
+        default_factory=dict[str, Mapping[LeftOutTables, VerdictCounts]]
     )
     causes: CauseList = field(default_factory=CauseList)
     known: Sequence[KnownTotal] = ()
@@ -259,10 +263,13 @@ def render_summary(summary: Summary) -> str:
         f"{'route':<24} {'compared':>9} {'match':>9} {'known':>7} {'mismatch':>9} {'transient':>9} {'failed':>7}  match rate"
     ]
     for route, counts in sorted(summary.by_route.items()):
-        by_reason = summary.response_only.get(route, {})
-        with_rows = counts - sum(by_reason.values(), VerdictCounts())
-        if with_rows.compared or with_rows.failed or not by_reason:
+        by_reason, by_tables = summary.response_only.get(route, {}), summary.partial.get(route, {})
+        with_rows = counts - sum((*by_reason.values(), *by_tables.values()), VerdictCounts())
+        if with_rows.compared or with_rows.failed or not (by_reason or by_tables):
             lines.append(_counts_line(route, with_rows))
+        for tables, part in by_tables.items():
+            lines.append(_counts_line(f"{route}, in part", part))
+            lines += [f"{'':<24} rows of {table} were left out ({reason}: {reason.text})" for table, reason in tables]
         # A response that is equal says nothing of the rows, so these have a rate of their own.
         for reason, part in by_reason.items():
             lines.append(_counts_line(f"{route}, response only", part))

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import msgspec
+
 from comparator.exchanges.comparison import Verdict, VerdictCause
 from comparator.exchanges.model import Failed
 from comparator.postgres import Connection
@@ -76,6 +78,28 @@ async def add_response_only_totals(conn: Connection, fresh: Iterable[ComparedExc
         if c.comparison.response_only
     )
     await _add(conn, ADD_RESPONSE_ONLY, [(*key, count) for key, count in sorted(counts.items())])
+
+
+ADD_PARTIAL = """
+INSERT INTO shadow.partial_total (day, route, verdict, left_out, count)
+SELECT * FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+ON CONFLICT (day, route, verdict, left_out) DO UPDATE SET count = partial_total.count + excluded.count
+"""
+
+
+async def add_partial_totals(conn: Connection, fresh: Iterable[ComparedExchange]) -> None:
+    """Add new comparisons from which tables were left out to their totals, by these tables and the reasons."""
+    counts = Counter(
+        (
+            served_at(c).date(),
+            c.exchange.route,
+            str(c.comparison.verdict),
+            msgspec.json.encode(tuple(c.comparison.left_out.items())).decode(),
+        )
+        for c in fresh
+        if c.comparison.partial
+    )
+    await _add(conn, ADD_PARTIAL, [(*key, count) for key, count in sorted(counts.items())])
 
 
 ADD_KNOWN_TOTALS = """

@@ -4,10 +4,14 @@ import datetime as dt
 from dataclasses import dataclass
 
 from comparator.exchanges.difference import Kind
+from comparator.exchanges.model import LeftOutReason
 from comparator.findings.causes import CauseBody
 from comparator.findings.clustering import change_in_words
 from comparator.store.comparison_detail import ComparisonDetail
 from comparator.store.timeline import Timeline
+
+LeftOutTables = tuple[tuple[str, LeftOutReason], ...]
+"""Tables that were left out of a comparison, in alphabetical order, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)

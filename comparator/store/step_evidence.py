@@ -7,6 +7,7 @@ that a gate asks for (HitKind) is counted by client: the ordering key or, withou
     served 200 {"score": 1}, mirrored {"score": 2}   mismatch
     the same, gone in the second run             candidate_transient where the candidate was mirrored
     rows of registry_event differ                mismatch, effects, rows:registry_event
+    rows were not compared, `score` differs      mismatch, response_only
     only rows of a low_confidence table differ   low_confidence
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
-from comparator.exchanges.comparison import Verdict, VerdictCause
+from comparator.exchanges.comparison import Comparison, Verdict, VerdictCause
 from comparator.exchanges.model import Failed, Role, Side
 from comparator.postgres import Connection
 from comparator.stats.duration_buckets import bucket_of
@@ -31,6 +32,7 @@ class HitKind(StrEnum):
     EFFECTS = "effects"
     CANDIDATE_ERROR = "candidate_error"
     LEGACY_ERROR = "legacy_error"
+    RESPONSE_ONLY = "response_only"
     CANDIDATE_TRANSIENT = "candidate_transient"
     LEGACY_TRANSIENT = "legacy_transient"
 
@@ -74,6 +76,11 @@ def is_judged(compared: ComparedExchange) -> bool:
     return compared.comparison.verdict is not Verdict.FAILED and failed_alone(compared) is None
 
 
+def _says_all_of_rows(comparison: Comparison) -> bool:
+    """Return whether rows were compared: those of all tables, or of those that differ; equal rows say nothing of a table left out."""
+    return comparison.is_complete or (comparison.partial and bool(comparison.differing_tables))
+
+
 def hit_kinds(compared: ComparedExchange) -> Iterator[str]:
     """Yield the properties of a comparison: members of HitKind, and ROWS with the name of a table."""
     comparison, candidate_mirrored = compared.comparison, compared.comparison.served_by is Side.LEGACY
@@ -88,6 +95,8 @@ def hit_kinds(compared: ComparedExchange) -> Iterator[str]:
         yield HitKind.LOW_CONFIDENCE
         return
     yield HitKind.MISMATCH
+    if comparison.response_only:
+        yield HitKind.RESPONSE_ONLY
     if comparison.differing_tables:
         yield HitKind.EFFECTS
     for table in comparison.differing_tables:
@@ -108,11 +117,11 @@ async def add_step_evidence(conn: Connection, fresh: Sequence[ComparedExchange],
 
 ADD_COUNTS = """
 INSERT INTO shadow.step_count (
-    stage, minute, route, served_by, match, known, mismatch, transient, failed, pairs, judged, effects_compared
+    stage, minute, route, served_by, match, known, mismatch, transient, failed, pairs, judged, effects_compared, partial
 )
 SELECT * FROM unnest(
     $1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-    $10::bigint[], $11::bigint[], $12::bigint[]
+    $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[]
 )
 ON CONFLICT (stage, minute, route, served_by) DO UPDATE SET
     match = step_count.match + excluded.match,
@@ -122,7 +131,8 @@ ON CONFLICT (stage, minute, route, served_by) DO UPDATE SET
     failed = step_count.failed + excluded.failed,
     pairs = step_count.pairs + excluded.pairs,
     judged = step_count.judged + excluded.judged,
-    effects_compared = step_count.effects_compared + excluded.effects_compared
+    effects_compared = step_count.effects_compared + excluded.effects_compared,
+    partial = step_count.partial + excluded.partial
 """
 _VERDICTS: Final = (Verdict.MATCH, Verdict.KNOWN, Verdict.MISMATCH, Verdict.TRANSIENT, Verdict.FAILED)
 
@@ -135,7 +145,8 @@ async def _add_counts(conn: Connection, fresh: Iterable[ComparedExchange]) -> No
             *(one.comparison.verdict is verdict for verdict in _VERDICTS),
             one.comparison.cause not in NO_PAIR,
             judged,
-            judged and one.comparison.effects_compared,
+            judged and _says_all_of_rows(one.comparison),
+            judged and one.comparison.partial and not one.comparison.differing_tables,
         )
         key = one.exchange.stage, minute_of(served_at(one)), one.exchange.route, str(one.comparison.served_by)
         earlier = sums.get(key) or [0] * len(figures)

@@ -24,6 +24,7 @@ from comparator.store.ended import EndedBatch, add_ended
 from comparator.store.finding_sets import add_sets
 from comparator.store.rollups import (
     add_known_totals,
+    add_partial_totals,
     add_response_only_totals,
     add_rollups,
     add_rule_totals,
@@ -124,6 +125,7 @@ class Store:
             fresh = [c for c in distinct(batch) if (served_at(c), c.exchange.id) in fresh_ids]
             await add_totals(conn, fresh)
             await add_response_only_totals(conn, fresh)
+            await add_partial_totals(conn, fresh)
             await add_known_totals(conn, fresh)
             await add_rule_totals(conn, fresh)
             await add_rollups(conn, fresh)

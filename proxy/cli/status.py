@@ -21,6 +21,7 @@ from comparator.settings import StoreSettings
 from comparator.stats.confidence import VerdictCounts
 from comparator.store import causes, queries
 from comparator.store.report import Summary, rate_in_words, render_summary
+from comparator.store.rows import LeftOutTables
 from comparator.store.store import Store
 from proxy.cli import rollout_text
 from proxy.cli.exit_codes import Exit
@@ -134,6 +135,7 @@ async def _summary(dsn: str, settings: StoreSettings, *, days: int) -> Summary |
         return Summary(
             by_route={route: queries.counts_of(totals, route=route) for route in {t.route for t in totals}},
             response_only=await queries.response_only_counts(conn, since=since),
+            partial=await queries.partial_counts(conn, since=since),
             causes=await causes.causes(conn, since=since, limit=CAUSES_SHOWN),
             known=await queries.known_totals(conn, since=since),
             latency=await queries.latency(conn, since=latency_since),
@@ -257,7 +259,10 @@ def as_json(status: Status) -> str:
             route: {
                 "counts": counts,
                 "response_only": summary.response_only.get(route, {}),
-                **_match_rates(counts, summary.response_only.get(route, {})),
+                "left_out": [
+                    {"tables": dict(tables), "counts": part} for tables, part in summary.partial.get(route, {}).items()
+                ],
+                **_match_rates(counts, summary.response_only.get(route, {}), summary.partial.get(route, {})),
             }
             for route, counts in summary.by_route.items()
         }
@@ -273,10 +278,18 @@ def as_json(status: Status) -> str:
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
 
 
-def _match_rates(counts: VerdictCounts, response_only: Mapping[str, VerdictCounts]) -> dict[str, str]:
-    """Return the match rates of comparisons with rows, and of those by the responses alone."""
-    alone = sum(response_only.values(), VerdictCounts())
-    return {"match_rate": rate_in_words(counts - alone), "match_rate_response_only": rate_in_words(alone)}
+def _match_rates(
+    counts: VerdictCounts,
+    response_only: Mapping[str, VerdictCounts],
+    partial: Mapping[LeftOutTables, VerdictCounts],
+) -> dict[str, str]:
+    """Return the match rates of comparisons with all rows, of those without the rows of some tables, and by the responses alone."""
+    alone, part = (sum(counted.values(), VerdictCounts()) for counted in (response_only, partial))
+    return {
+        "match_rate": rate_in_words(counts - alone - part),
+        "match_rate_in_part": rate_in_words(part),
+        "match_rate_response_only": rate_in_words(alone),
+    }
 
 
 def _account_document(account: WriterAccount) -> dict[str, object]:

@@ -41,8 +41,10 @@ class RouteEvidence:
         judged: comparisons in which both sides answered or both failed.
         mismatches: of those, the ones that differ.
         low_confidence: of those, the ones that differ in rows of `low_confidence` tables only.
+        response_only_mismatches: of the mismatches, those of which the responses alone were compared.
         effects_compared: comparisons in which rows were compared.
-        effects: of those, the ones that differ in rows of other tables.
+        partial: comparisons whose rows are equal, but for those of tables that were left out.
+        effects: of those in `effects_compared`, the ones that differ in rows of other tables.
         points: of those, the ones that differ in rows of `gates.points_tables`.
         pairs: requests that both sides received.
         candidate_only_errors: of the pairs, those that failed on the candidate alone, in the first run.
@@ -61,7 +63,9 @@ class RouteEvidence:
     judged: int = 0
     mismatches: Hits = NO_HITS
     low_confidence: Hits = NO_HITS
+    response_only_mismatches: Hits = NO_HITS
     effects_compared: int = 0
+    partial: int = 0
     effects: Hits = NO_HITS
     points: Hits = NO_HITS
     pairs: int = 0
@@ -93,7 +97,9 @@ class RouteEvidence:
             self.judged + other.judged,
             self.mismatches + other.mismatches,
             self.low_confidence + other.low_confidence,
+            self.response_only_mismatches + other.response_only_mismatches,
             self.effects_compared + other.effects_compared,
+            self.partial + other.partial,
             self.effects + other.effects,
             self.points + other.points,
             self.pairs + other.pairs,
@@ -240,7 +246,9 @@ class Evidence:
             "mismatch_keys": overall.mismatches.keys,
             "mismatch_design_effect": round(overall.mismatches.design_effect, 2),
             "low_confidence_mismatches": overall.low_confidence.count,
+            "response_only_mismatches": overall.response_only_mismatches.count,
             "effects_compared": overall.effects_compared,
+            "partial": overall.partial,
             "effect_mismatches": overall.effects.count,
             "points_mismatches": overall.points.count,
             "candidate_only_errors": overall.candidate_only_errors.count,

@@ -45,7 +45,7 @@ SELECT_COUNTS = """
 SELECT
     number, route, served_by,
     sum(match)::bigint, sum(known)::bigint, sum(mismatch)::bigint, sum(transient)::bigint, sum(failed)::bigint,
-    sum(pairs)::bigint, sum(judged)::bigint, sum(effects_compared)::bigint
+    sum(pairs)::bigint, sum(judged)::bigint, sum(effects_compared)::bigint, sum(partial)::bigint
 FROM unnest($2::timestamptz[]) WITH ORDINALITY AS part (begins, number)
 JOIN shadow.step_count ON minute >= begins
 WHERE stage = $1 AND route = ANY($3)
@@ -88,13 +88,14 @@ async def windows(
 
 
 def _counted(served_by: Side, numbers: Sequence[int]) -> RouteEvidence:
-    match, known, mismatch, transient, failed, pairs, judged, effects_compared = numbers
+    match, known, mismatch, transient, failed, pairs, judged, effects_compared, partial = numbers
     counts = VerdictCounts(match, known, mismatch, transient, failed)
     candidate_mirrored = served_by is Side.LEGACY
     return RouteEvidence(
         counts=counts,
         judged=judged,
         effects_compared=effects_compared,
+        partial=partial,
         pairs=pairs,
         candidate_mirrored=counts.compared if candidate_mirrored else 0,
         legacy_mirrored=0 if candidate_mirrored else counts.compared,
@@ -150,6 +151,7 @@ _FIELDS: Final = {
     HitKind.MISMATCH.value: "mismatches",
     HitKind.LOW_CONFIDENCE.value: "low_confidence",
     HitKind.EFFECTS.value: "effects",
+    HitKind.RESPONSE_ONLY.value: "response_only_mismatches",
     HitKind.CANDIDATE_ERROR.value: "candidate_only_errors",
     HitKind.LEGACY_ERROR.value: "legacy_only_errors",
     HitKind.CANDIDATE_TRANSIENT.value: "candidate_transient",

@@ -4,7 +4,8 @@
 340 of 1,000 compared  count 340, limit 1,000, at_least
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 
@@ -31,6 +32,8 @@ class Measure:
         high: upper end of its interval.
         hits: numerator of a share.
         trials: denominator of a share.
+        parts: hits and trials of a share by what they rest on, `with_rows` and `response_only`; they add up to those above. Empty for
+            a share that is of one kind.
     """
 
     unit: MeasureUnit
@@ -41,6 +44,7 @@ class Measure:
     high: float | None = None
     hits: int | None = None
     trials: int | None = None
+    parts: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
     def document(self) -> dict[str, object]:
         """Return it as JSON values."""

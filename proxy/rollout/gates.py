@@ -40,6 +40,8 @@ EFFECT_KINDS: Final = frozenset({Kind.MISSING_ROW, Kind.EXTRA_ROW, Kind.COLUMN, 
 """Kinds of findings about committed rows."""
 
 
+WITH_ROWS: Final = "with_rows"
+RESPONSE_ONLY: Final = "response_only"
 LATENCY_CLIP: Final = math.log(1.1)
 """A block counts as 10 % above or below the limit at most."""
 SPELLS_MIN: Final = 3
@@ -298,6 +300,8 @@ class RateQuestion:
     trials: Callable[[RouteEvidence], int]
     limit: float
     noun: str
+    parts: Callable[[RouteEvidence], Mapping[str, tuple[int, int]]] = lambda _: {}
+    """Hits and trials by what they rest on: WITH_ROWS and RESPONSE_ONLY; none for a rate of one kind."""
 
     def text(self, evidence: RouteEvidence, where: str, *, alpha: float) -> str:
         """Return the figures in words."""
@@ -305,7 +309,7 @@ class RateQuestion:
         interval = rate_of(hits, trials, alpha=alpha, around=self.limit)
         return (
             f"{hits.count} of {trials} {where}{self.noun} ({interval.estimate:.4%}; {hits.keys} keys, design effect "
-            f"{hits.design_effect:.1f}); the true rate is within {interval.low:.4%} to {interval.high:.4%}, allowed {self.limit:.4%}"
+            f"{hits.design_effect:.1f}){_parts_in_words(self.parts(evidence), evidence)}; the true rate is within {interval.low:.4%} to {interval.high:.4%}, allowed {self.limit:.4%}"
         )
 
     def measure(self, evidence: RouteEvidence, *, alpha: float) -> Measure:
@@ -320,7 +324,25 @@ class RateQuestion:
             high=interval.high,
             hits=hits.count,
             trials=trials,
+            parts=self.parts(evidence),
         )
+
+
+def _by_basis(evidence: RouteEvidence) -> Mapping[str, tuple[int, int]]:
+    """Return mismatches and judged comparisons by what they rest on: an equal response says nothing of the rows."""
+    alone, with_rows = evidence.response_only_mismatches.count, evidence.effects_compared + evidence.partial
+    return {
+        WITH_ROWS: (evidence.mismatches.count - alone, with_rows),
+        RESPONSE_ONLY: (alone, evidence.judged - with_rows),
+    }
+
+
+def _parts_in_words(parts: Mapping[str, tuple[int, int]], evidence: RouteEvidence) -> str:
+    if not parts:
+        return ""
+    (rows_hits, rows), (alone_hits, alone) = parts[WITH_ROWS], parts[RESPONSE_ONLY]
+    partial = f" ({evidence.partial} without those of some tables)" if evidence.partial else ""
+    return f": {rows_hits} of {rows} compared with their rows{partial}, {alone_hits} of {alone} by the responses alone"
 
 
 def rate_of(hits: Hits, trials: int, *, alpha: float, around: float) -> Interval:
@@ -387,7 +409,7 @@ def _when(length_s: int | None) -> str:
 
 def _mismatches(given: GateInput) -> GateResult:
     limit = given.settings.mismatch_rate_max
-    question = RateQuestion(lambda one: one.mismatches, lambda one: one.judged, limit, "differ")
+    question = RateQuestion(lambda one: one.mismatches, lambda one: one.judged, limit, "differ", _by_basis)
     return _bad_rate(given, question) or _good_rate(given, question)
 
 

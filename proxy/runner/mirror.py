@@ -238,8 +238,9 @@ class Mirror:
         # A table that the mirrored run has emptied (TRUNCATE) cannot be put back from its changes.
         if undo.unknown or not self.may_confirm():
             return comparison, first, None
-        if undo:
-            await align(undo)
+        if undo and not (await align(undo)).done:
+            # What the first run wrote may still be there: a second one would not start from the state before.
+            return comparison, first, None
         began_us = now_us()
         attempt = await self.attempt(run, run.exchange.served_by.other, run_began_us)
         second = attempt.observation

@@ -43,14 +43,22 @@ class WrittenRows:
         rows: number of rows written.
         drifted: the rows that did not hold what they should have held before; they are correct now.
         unequal: the rows that did not become what was written; they are not correct.
+        contradicted: the shadow holds rows that contradict live, so nothing was written; a resync is due.
     """
 
     rows: int
     drifted: tuple[RowKey, ...] = ()
     unequal: tuple[RowKey, ...] = ()
+    contradicted: bool = False
+
+    @property
+    def done(self) -> bool:
+        """The shadow holds what was to be written."""
+        return not (self.unequal or self.contradicted)
 
 
 NOTHING_WRITTEN = WrittenRows(0)
+CONTRADICTED = WrittenRows(0, contradicted=True)
 NO_SHAPES: Mapping[str, TableShape] = {}
 NAMED_ROWS_MAX = 5
 

@@ -25,7 +25,7 @@ from proxy.runner.mirror import Align, MirrorResult
 from proxy.runner.outcomes import Outcomes
 from proxy.runner.resynchronizer import Resynchronizer
 from proxy.runner.row_targets import Alignment, RowTarget, alignment
-from proxy.runner.row_writer import NOTHING_WRITTEN, WrittenRows, named_rows
+from proxy.runner.row_writer import CONTRADICTED, NOTHING_WRITTEN, WrittenRows, named_rows
 from proxy.runner.shadow_attribution import GivenUpEnd
 from proxy.runner.shadow_state import ResyncReason, ShadowState
 from proxy.runner.skip_causes import RunnerSkip, attribution_skip
@@ -355,7 +355,7 @@ class Runner:
             logger.warning("shadow_drifted", extra={"error": str(error), "rows": len(work.rows)})
             self.metrics.drifted_rows.inc()
             self._request_resync(ResyncReason.DRIFT)
-            return NOTHING_WRITTEN
+            return CONTRADICTED
         self.metrics.aligned_rows.inc(written.rows)
         self._report(written, work.rows)
         return written

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from comparator.exchanges.comparison import Verdict
+from comparator.exchanges.model import LeftOutReason
 from comparator.store import cause_activity, causes, queries
 from comparator.store.rows import ComparisonRow
 from comparator.verdict import Comparator
@@ -53,7 +54,7 @@ class ExchangeDocument:
     more: int
     example: CaseView | None
     others: int = 0
-    left_out: tuple[str, ...] = field(default=())
+    left_out: Mapping[str, LeftOutReason] = field(default_factory=dict[str, LeftOutReason])
 
 
 async def read(request: ScreenRequest) -> ExchangeDocument:
@@ -95,7 +96,11 @@ async def read(request: ScreenRequest) -> ExchangeDocument:
     return ExchangeDocument(
         comparison=row,
         outcome=outcome_of(
-            Verdict(row.verdict), row.cause, confirmed=row.confirmed, rows_compared=row.effects_compared
+            Verdict(row.verdict),
+            row.cause,
+            confirmed=row.confirmed,
+            rows_compared=row.effects_compared,
+            left_out=row.detail.left_out,
         ),
         causes={
             identity: f"{titles[identity].where} {titles[identity].what}" for identity in ids if identity in titles

@@ -4,6 +4,7 @@ Every verdict with its cause and every cause for which an exchange is not compar
 sets and against the runbook.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,7 +49,14 @@ _DIFFERS: Final = {
 }
 
 
-def outcome_of(verdict: Verdict, cause: str, *, confirmed: bool | None, rows_compared: bool) -> OutcomeText:
+def outcome_of(
+    verdict: Verdict,
+    cause: str,
+    *,
+    confirmed: bool | None,
+    rows_compared: bool,
+    left_out: Collection[str] = (),
+) -> OutcomeText:
     """Return the outcome of a comparison.
 
     Args:
@@ -56,12 +64,15 @@ def outcome_of(verdict: Verdict, cause: str, *, confirmed: bool | None, rows_com
         cause: its cause, NO_CAUSE for none.
         confirmed: whether a second run differed as well; None for none.
         rows_compared: whether the rows were compared, beside the responses.
+        left_out: tables whose rows were not compared although those of others were.
     """
     rows = "" if rows_compared else "; rows were not compared"
+    if rows_compared and left_out:
+        rows = f"; table {', '.join(sorted(left_out))} left out"
     match verdict:
         case Verdict.MATCH:
             return OutcomeText(
-                "good",
+                "few" if rows_compared and left_out else "good",
                 f"Match: {'responses and committed rows' if rows_compared else 'the responses'} are equal{rows}.",
             )
         case Verdict.KNOWN:

@@ -20,7 +20,7 @@ from comparator.exchanges.comparison import Comparison
 from comparator.exchanges.difference import Difference, Kind, NaturalKey
 from comparator.exchanges.json_place import Path, Step, path_text
 from comparator.exchanges.json_values import ABSENT, value_text
-from comparator.exchanges.model import EffectsOutcome, Observation, Role, Side
+from comparator.exchanges.model import EffectsOutcome, LeftOutReason, Observation, Role, Side
 from comparator.exchanges.row_changes import Row
 from comparator.exchanges.visible_text import visible
 from comparator.responses.exact_json import InvalidJsonError, parse
@@ -111,7 +111,7 @@ class RowsView:
         tables: tables in which at least one row differs, is allowed to differ, or was changed.
         attribution: how the rows of each side were attributed, in words.
         note: why rows were not compared; "" if they were.
-        left_out: tables that were not compared, since their rows may be another request's.
+        left_out: tables that were not compared, since their rows may be another request's, each with the reason.
         candidate_changes: row changes of the candidate.
         legacy_changes: row changes of the legacy.
     """
@@ -119,7 +119,7 @@ class RowsView:
     tables: tuple[TableView, ...]
     attribution: Mapping[Side, str]
     note: str
-    left_out: tuple[str, ...]
+    left_out: Mapping[str, LeftOutReason]
     candidate_changes: int
     legacy_changes: int
 

@@ -3,18 +3,25 @@
 from dataclasses import replace
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from comparator.exchanges.comparison import Verdict
-from comparator.exchanges.model import Observation
+from comparator.exchanges.comparison import Comparison, Verdict
+from comparator.exchanges.model import LeftOutReason, Observation, Side
+from comparator.findings.cases import case_of, dump, load
+from comparator.findings.redaction import Redactor, keyed_digest
+from comparator.metrics import ComparatorMetrics
 from comparator.settings import CompareSettings
+from comparator.stats.confidence import VerdictCounts
 from comparator.store.comparison_detail import detail_of, packed_detail, unpacked_detail
-from comparator.store.report import render_comparison
+from comparator.store.report import Summary, render_comparison, render_summary
 from comparator.verdict import Comparator, confirm
-from tests.support.comparisons import NOW, effects, insert, mirrored, response, served
+from tests.support.comparisons import NOW, effects, exchange, insert, mirrored, response, served
+
+SHARED = LeftOutReason.SHARED
 
 
 def leaving_out(observation: Observation, *tables: str) -> Observation:
-    return replace(observation, effects=replace(observation.effects, left_out=frozenset(tables)))
+    return replace(observation, effects=replace(observation.effects, left_out=dict.fromkeys(tables, SHARED)))
 
 
 @pytest.mark.parametrize("left_out_by", ["served", "mirrored"])
@@ -23,16 +30,51 @@ def test_table_whose_rows_may_be_of_another_request_is_left_out_on_both_sides_an
     b = mirrored(response({}), effects(insert("passport", id=2, address="a")))
     a, b = (leaving_out(a, "audit"), b) if left_out_by == "served" else (a, leaving_out(b, "audit"))
     found = Comparator(CompareSettings()).compare("r", a, b, now=NOW)
-    assert (found.verdict, found.left_out, found.undescribed) == (Verdict.MATCH, ("audit",), ("passport",))
-    assert "not compared, their rows may be of another request: audit" in render_comparison(found)
-    assert detail_of(found).left_out == ("audit",)
-    assert unpacked_detail(packed_detail(found)).left_out == ("audit",)
+    assert (found.verdict, found.left_out, found.undescribed) == (Verdict.MATCH, {"audit": SHARED}, ("passport",))
+    assert render_comparison(found).splitlines() == [
+        "match, table audit left out; served by the candidate; rows written: candidate 1, legacy 1",
+        "  rows of audit not compared: its rows carry no key, and several requests ran when one was committed",
+        "  tables without description: passport",
+    ]
+    assert detail_of(found).left_out == {"audit": SHARED}
+    assert unpacked_detail(packed_detail(found)).left_out == {"audit": SHARED}
+
+
+def test_tables_left_out_are_counted_by_table_and_reason() -> None:
+    registry = CollectorRegistry()
+    metrics = ComparatorMetrics(registry, routes=["r"], tables=["audit", "job"])
+    reasons = {"audit": SHARED, "job": LeftOutReason.OTHER_WRITER, "temporary_7": SHARED}
+    for _ in range(2):
+        metrics.observe("r", Comparison(Verdict.MATCH, None, Side.LEGACY, effects_compared=True, left_out=reasons))
+    counted = {
+        table: registry.get_sample_value(
+            "shadow_left_out_tables_total", {"route": "r", "table": table, "reason": reason}
+        )
+        for table, reason in (("audit", "shared"), ("job", "other_writer"), ("other", "shared"))
+    }
+    assert counted == {"audit": 2.0, "job": 2.0, "other": 2.0}
+
+
+def test_example_keeps_the_tables_that_were_left_out() -> None:
+    both = leaving_out(served(response({})), "audit"), mirrored(response({}))
+    case = case_of(exchange("a"), *both, Redactor((), keyed_digest(b"salt")))
+    assert load(dump(case)).served.left_out == {"audit": SHARED}
+
+
+def test_summary_tells_apart_what_was_compared_without_a_table() -> None:
+    part = {(("audit", SHARED), ("job", LeftOutReason.OTHER_WRITER)): VerdictCounts(match=4, mismatch=1)}
+    text = render_summary(Summary({"v2": VerdictCounts(match=104, mismatch=1)}, partial={"v2": part}))
+    assert "100/100 = 100.000%" in text
+    assert "v2, in part" in text
+    assert "4/5 = 80.000%" in text
+    assert "rows of audit were left out (shared: its rows carry no key" in text
+    assert "rows of job were left out (other_writer: its rows carry no key" in text
 
 
 def test_nothing_but_a_table_left_out_is_named_too() -> None:
     both = served(response({})), leaving_out(mirrored(response({})), "audit")
     found = Comparator(CompareSettings()).compare("r", *both, now=NOW)
-    assert (found.verdict, found.left_out) == (Verdict.MATCH, ("audit",))
+    assert (found.verdict, found.left_out) == (Verdict.MATCH, {"audit": SHARED})
     assert packed_detail(found) is not None
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from comparator.errors import StoreUnavailableError, UnknownFindingError
 from comparator.exchanges.comparison import Verdict
-from comparator.exchanges.model import EffectsOutcome
+from comparator.exchanges.model import EffectsOutcome, LeftOutReason
 from comparator.exchanges.release import ReleasePair
 from comparator.findings.clustering import FindingState
 from comparator.settings import StoreSettings
@@ -75,6 +75,17 @@ async def test_comparisons_by_the_response_only_are_counted_apart_with_the_reaso
         "other": {"legacy (mirrored): lost": VerdictCounts(match=1)},
         "v2_score": {"legacy (mirrored): lost": VerdictCounts(match=1, mismatch=1)},
     }
+
+
+async def test_comparisons_without_some_tables_are_counted_apart_by_table_and_reason(store: Store) -> None:
+    reasons = {"audit": LeftOutReason.SHARED, "job": LeftOutReason.OTHER_WRITER}
+    batch = [compared("a"), compared("b"), mismatch("c")]
+    batch = [batch[0], *(replace(one, comparison=replace(one.comparison, left_out=reasons)) for one in batch[1:])]
+    for _ in range(2):
+        await store.add(batch)
+    async with store.connection() as conn:
+        found = await queries.partial_counts(conn, since=SINCE.date())
+    assert found == {"v2_score": {tuple(reasons.items()): VerdictCounts(match=1, mismatch=1)}}
 
 
 async def test_same_batch_given_twice_changes_nothing(store: Store) -> None:

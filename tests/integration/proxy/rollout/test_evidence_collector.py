@@ -11,7 +11,17 @@ import pytest
 from msgspec import structs
 
 from comparator.exchanges.comparison import Comparison, Verdict
-from comparator.exchanges.model import Effects, Failed, FailureCause, Observation, Response, Role, Side
+from comparator.exchanges.model import (
+    Effects,
+    EffectsOutcome,
+    Failed,
+    FailureCause,
+    LeftOutReason,
+    Observation,
+    Response,
+    Role,
+    Side,
+)
 from comparator.exchanges.row_changes import RowChange
 from comparator.findings.clustering import Clusterer
 from comparator.settings import StoreSettings
@@ -195,6 +205,30 @@ async def test_hits_of_a_busy_client_are_what_its_requests_explain(store: Store,
     )
     hits = (await collected(database)).overall.mismatches
     assert (hits.count, hits.keys, hits.design_effect) == (20, 11, 1.0)
+
+
+async def test_comparisons_by_the_responses_and_those_without_some_tables_are_counted_apart(
+    store: Store, database: str
+) -> None:
+    wrong, unsure = response({"score": "2"}), (EffectsOutcome.ATTRIBUTED, EffectsOutcome.LOST)
+    by_response = [compared(f"r{number}", candidate=wrong if number < 2 else None, key=number) for number in range(5)]
+    in_part = [compared(f"p{number}", key=number) for number in range(3)]
+    await store.add(
+        [
+            *(
+                replace(one, comparison=replace(one.comparison, effects_compared=False, effects_outcomes=unsure))
+                for one in by_response
+            ),
+            *(
+                replace(one, comparison=replace(one.comparison, left_out={"audit": LeftOutReason.SHARED}))
+                for one in in_part
+            ),
+            *(compared(f"c{number}", candidate=wrong if number < 1 else None, key=number) for number in range(4)),
+        ]
+    )
+    overall = (await collected(database)).overall
+    assert (overall.judged, overall.effects_compared, overall.partial) == (12, 4, 3)
+    assert (overall.mismatches.count, overall.response_only_mismatches.count) == (3, 2)
 
 
 async def test_client_without_a_key_is_the_target_of_its_requests(store: Store, database: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from comparator.capture.attribution import Attributor, Claim, KeyedTransaction, RequestWindow
 from comparator.capture.attribution_keys import KeyIndex, RowReference, is_background
-from comparator.exchanges.model import EffectsOutcome, Side
+from comparator.exchanges.model import EffectsOutcome, LeftOutReason, Side
 from comparator.exchanges.row_changes import LogicalMessage, Op, RowChange, Transaction
 from comparator.tables import AttributionKey, BackgroundRule, Table
 
@@ -177,7 +177,7 @@ def test_row_without_a_key_belongs_to_the_only_request_of_its_time() -> None:
     attributor.open(RequestWindow("b", {B}, 25, 40))
     a, b = claimed(attributor, "a"), claimed(attributor, "b")
     assert (lsns(a), lsns(b)) == ([1, 2], [3])
-    assert (a.outcome, a.left_out, b.left_out) == (EffectsOutcome.ATTRIBUTED, frozenset(), frozenset())
+    assert (a.outcome, a.left_out, b.left_out) == (EffectsOutcome.ATTRIBUTED, {}, {})
 
 
 def test_row_without_a_key_in_the_time_of_two_requests_leaves_its_table_out_of_both() -> None:
@@ -188,7 +188,7 @@ def test_row_without_a_key_in_the_time_of_two_requests_leaves_its_table_out_of_b
     attributor.open(RequestWindow("b", {B}, 11, 40))
     claims = [claimed(attributor, "a"), claimed(attributor, "b")]
     assert [lsns(claim) for claim in claims] == [[1], []]
-    assert [claim.left_out for claim in claims] == [frozenset({"audit"})] * 2
+    assert [claim.left_out for claim in claims] == [{"audit": LeftOutReason.SHARED}] * 2
     assert [claim.outcome for claim in claims] == [EffectsOutcome.ATTRIBUTED] * 2
     assert [k.transaction.end_lsn for k in attributor.release(before_us=100)] == [2]
 
@@ -200,7 +200,7 @@ def test_row_without_a_key_waits_until_all_requests_of_its_time_are_announced() 
     assert attributor.claim("a", all_announced=False) is None
     assert attributor.release(before_us=100) == []
     attributor.open(RequestWindow("b", {B}, 6, 25))
-    assert claimed(attributor, "a").left_out == claimed(attributor, "b").left_out == {"audit"}
+    assert claimed(attributor, "a").left_out == claimed(attributor, "b").left_out == {"audit": LeftOutReason.SHARED}
 
 
 def test_closed_window_is_remembered_where_a_row_without_a_key_was_shared() -> None:
@@ -208,9 +208,9 @@ def test_closed_window_is_remembered_where_a_row_without_a_key_was_shared() -> N
     attributor.open(RequestWindow("a", {A}, 5, None))
     attributor.open(RequestWindow("b", {B}, 6, None))
     attributor.add(keyless(1, 10))
-    assert claimed(attributor, "a").left_out == {"audit"}
+    assert claimed(attributor, "a").left_out == {"audit": LeftOutReason.SHARED}
     attributor.close("a")
-    assert claimed(attributor, "b").left_out == {"audit"}
+    assert claimed(attributor, "b").left_out == {"audit": LeftOutReason.SHARED}
 
 
 def test_row_without_a_key_is_not_of_a_side_that_names_its_requests() -> None:
@@ -222,7 +222,7 @@ def test_row_without_a_key_is_not_of_a_side_that_names_its_requests() -> None:
     attributor.open(RequestWindow("a", {A}, 44, 60))
     attributor.add(keyless(4, 51))
     assert lsns(claimed(attributor, "a")) == [4]
-    assert claimed(attributor, "t3").left_out == frozenset()
+    assert claimed(attributor, "t3").left_out == {}
 
 
 def test_table_with_another_writer_is_left_out() -> None:
@@ -233,7 +233,7 @@ def test_table_with_another_writer_is_left_out() -> None:
     attributor.add(keyless(2, 60))
     attributor.add(keyless(3, 61, table="other"))
     claim = claimed(attributor, "a")
-    assert (lsns(claim), claim.left_out) == ([3], {"audit"})
+    assert (lsns(claim), claim.left_out) == ([3], {"audit": LeftOutReason.OTHER_WRITER})
 
 
 def test_truncate_is_never_attributed_by_its_time() -> None:
@@ -242,7 +242,7 @@ def test_truncate_is_never_attributed_by_its_time() -> None:
     attributor.add(KeyedTransaction(truncate, frozenset(), frozenset()))
     attributor.open(RequestWindow("a", {A}, 5, 20))
     claim = claimed(attributor, "a")
-    assert (lsns(claim), claim.left_out) == ([], {"audit"})
+    assert (lsns(claim), claim.left_out) == ([], {"audit": LeftOutReason.EMPTIED})
 
 
 @given(schedules())
@@ -258,7 +258,7 @@ def test_rows_without_a_key_are_attributed_rightly_or_left_out(planned: list[Pla
         claim = claimed(attributor, p.id)
         own = [lsn for lsn, (_, id_) in enumerate(order, start=1) if id_ == p.id]
         assert set(lsns(claim)) <= set(own)
-        assert lsns(claim) == own or claim.left_out == {"audit"}
+        assert lsns(claim) == own or claim.left_out == {"audit": LeftOutReason.SHARED}
 
 
 def tagged(request_id: str, opened: int, closed: int, key: tuple[str, str] = A) -> RequestWindow:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from comparator.exchanges.comparison import Comparison, Verdict
-from comparator.exchanges.model import EffectsOutcome, Failed, FailureCause, Side
+from comparator.exchanges.model import EffectsOutcome, Failed, FailureCause, LeftOutReason, Side
 from comparator.findings.calibration import (
     Calibration,
     Proposal,
@@ -229,7 +229,8 @@ def test_status_that_differs_between_the_runs_is_a_difference() -> None:
 
 def with_rows(*outcomes: EffectsOutcome, left_out: tuple[str, ...] = ()) -> RunPair:
     """Return a match with rows, or without for these outcomes of both sides."""
-    compared = Comparison(Verdict.MATCH, None, Side.LEGACY, effects_compared=not outcomes, left_out=left_out)
+    reasons = dict.fromkeys(left_out, LeftOutReason.SHARED)
+    compared = Comparison(Verdict.MATCH, None, Side.LEGACY, effects_compared=not outcomes, left_out=reasons)
     return RunPair(AT, (200, 200), 200, replace(compared, effects_outcomes=outcomes or None))
 
 

@@ -476,3 +476,21 @@ def test_result_rolls_back_only_where_the_row_allows_it() -> None:
     judged = gate.judge(GateInput(gate, good(), GateSettings(), StepSettings(1.0), AUTO, step_alpha(GateSettings())))
     assert judged
     assert not judged.rolls_back
+
+
+def test_mismatch_gate_says_what_it_rests_on() -> None:
+    evidence = route(1_000, effects_compared=680, partial=20, mismatches=hits(12), response_only_mismatches=hits(4))
+    judged = result(GateName.MISMATCHES, good(evidence))
+    assert (
+        "12 of 1000 on score differ (1.2000%; 12 keys, design effect 1.0): 8 of 700 compared with their rows (20 without those of some tables),"
+        " 4 of 300 by the responses alone; "
+    ) in judged.reason
+    assert judged.measure is not None
+    assert judged.measure.parts == {"with_rows": (8, 700), "response_only": (4, 300)}
+    assert judged.measure.document()["parts"] == judged.measure.parts
+
+
+def test_gates_on_rows_rest_on_one_kind_of_comparisons() -> None:
+    judged = result(GateName.EFFECTS, good(route(20_000, effects_compared=12_000, partial=20)))
+    assert judged.measure is not None
+    assert (judged.measure.trials, judged.measure.parts) == (12_000, {})

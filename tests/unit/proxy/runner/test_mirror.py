@@ -1,0 +1,113 @@
+"""A mismatch is confirmed by a second run from the state before the first one, or not at all."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from comparator.capture.attribution import Claim, KeyedTransaction
+from comparator.capture.attribution_keys import Keys, RowId
+from comparator.exchanges.comparison import Verdict
+from comparator.exchanges.model import EffectsOutcome, Exchange, Side
+from comparator.settings import CompareSettings
+from comparator.verdict import Comparator, Lookups
+from proxy.runner.ledger import MirrorRun
+from proxy.runner.mirror import Mirror
+from proxy.runner.mirror_client import MirroredResponse
+from proxy.runner.row_targets import Alignment
+from proxy.runner.row_writer import CONTRADICTED, WrittenRows
+from proxy.runner.shadow_state import Feed
+from tests.support.comparisons import effects, exchange, insert, response
+from tests.support.schemas import LEGACY_SCHEMAS
+
+UNDONE, NO_KEYS = WrittenRows(1), frozenset[tuple[str, str]]()
+
+
+@dataclass
+class Rules:
+    """Rules that do not change."""
+
+    comparator: Comparator
+
+
+@dataclass
+class MirroredSide:
+    """Answers with another score than the served side, and inserts a passport with each request."""
+
+    sent: int = 0
+
+    async def send(self, exchange: Exchange, side: Side) -> MirroredResponse:
+        """Answer."""
+        del exchange, side
+        self.sent += 1
+        return MirroredResponse(response({"score": "2"}), 1_000)
+
+    def open(self, run_id: str, keys: Keys, *, tagged: bool, now_us: int, side: Side | None = None) -> None:
+        """Open nothing."""
+
+    def collect(self, run_id: str, *, since_us: int | None = None) -> Claim:
+        """Return the row of the request that was sent last."""
+        row = insert("registry_passport", id=self.sent, address="0xabc", community_id=1)
+        transactions = tuple(KeyedTransaction(one, NO_KEYS, frozenset()) for one in effects(row).transactions)
+        return Claim(EffectsOutcome.ATTRIBUTED, transactions, NO_KEYS)
+
+    def give_up(self, run_id: str, rows: Collection[RowId], *, now_us: int) -> Claim:
+        """Fail: every request is answered."""
+        raise AssertionError
+
+
+@dataclass
+class QuietFeed:
+    """Has delivered everything, and is never interrupted."""
+
+    interruptions: int = 0
+
+    async def fence(self) -> None:
+        """Return at once."""
+
+
+@dataclass
+class Shadow:
+    """Takes alignments, the first with a given result."""
+
+    first: WrittenRows
+    taken: list[Alignment] = field(default_factory=list[Alignment])
+
+    async def align(self, work: Alignment) -> WrittenRows:
+        """Take one."""
+        self.taken.append(work)
+        return self.first if len(self.taken) == 1 else UNDONE
+
+
+@pytest.mark.parametrize(
+    ("undone", "runs", "confirmed"),
+    [
+        (UNDONE, 2, True),
+        (WrittenRows(1, drifted=(("registry_passport", ("1",)),)), 2, True),
+        (WrittenRows(1, unequal=(("registry_passport", ("1",)),)), 1, None),
+        (CONTRADICTED, 1, None),
+    ],
+)
+async def test_second_run_starts_from_the_state_before_or_not_at_all(
+    undone: WrittenRows, runs: int, *, confirmed: bool | None
+) -> None:
+    side, shadow = MirroredSide(), Shadow(undone)
+    mirror = Mirror(
+        client=side,
+        effects=side,
+        feed=cast("Feed", QuietFeed()),
+        primary_keys={"registry_passport": ("id",)},
+        schemas=LEGACY_SCHEMAS,
+        rules=Rules(Comparator(CompareSettings())),
+        lookups=Lookups(),
+        tagged_sides=frozenset(),
+        may_confirm=lambda: True,
+    )
+    run = MirrorRun(1, exchange("x"), Claim(EffectsOutcome.ATTRIBUTED, (), NO_KEYS))
+    result = await mirror.run(run, shadow.align)
+    assert result.comparison is not None
+    assert (result.comparison.verdict, result.comparison.confirmed) == (Verdict.MISMATCH, confirmed)
+    assert side.sent == runs
+    # What the run left is undone in the end in any case.
+    assert [row.target for row in shadow.taken[-1].rows] == [None]
