@@ -21,6 +21,8 @@ MEMORY_MAX_BYTES: Final = 512 * 1024**2
 MISMATCH_RATE_MAX: Final = 0.001
 COMPARED_SHARE_MIN: Final = 0.8
 LAG_MAX_S: Final = 60
+SPOOL_AGE_MAX_S: Final = 120
+CLOCK_AHEAD_MAX_S: Final = 0.1
 LOG_RETAINED_MAX_BYTES: Final = 1024**3
 REQUESTS_MIN: Final = 100
 """Requests of a side within the window below which a share or a quantile is not significant."""
@@ -55,6 +57,7 @@ class RunbookSection(StrEnum):
     DOWN = "What works while something is down"
     MESSAGES = "Pages and messages"
     SKIPPED = "Exchanges are skipped: why, and what to do"
+    SHARED_JOURNAL = "The shared journal: a broker, several machines"
     MIGRATION = "A migration of the database"
 
 
@@ -272,6 +275,76 @@ MEASUREMENT: Final = (
         first_step="`shadow status` names the exchanges by writer and number.",
         runbook=RunbookSection.SKIPPED,
         action=RolloutAction.PAUSE,
+    ),
+    AlertRule(
+        "ShadowShippingFails",
+        f"{metrics.SHIPPER_UP.select()} == 0",
+        hold_for="2m",
+        severity=AlertSeverity.PAGE,
+        summary="The spool of {{ $labels.instance }} is not shipped to the broker.",
+        impact="Clients are served, and nothing is lost while the spool holds. The runner does not see the requests of this machine.",
+        first_step="`shadow journal ship --status` on that machine says why: the broker is away, full, or refuses the user.",
+        runbook=RunbookSection.SHARED_JOURNAL,
+    ),
+    AlertRule(
+        "ShadowSpoolOld",
+        f"{metrics.SPOOL_AGE.select()} > {SPOOL_AGE_MAX_S}",
+        hold_for="5m",
+        severity=AlertSeverity.WARNING,
+        summary="The oldest exchange in the spool of {{ $labels.instance }} waits for {{ $value | humanizeDuration }}.",
+        impact="Clients are served. The spool fills up; at its disk limit the oldest exchanges are deleted, and counted as lost.",
+        first_step="`shadow journal ship --status`: paused means that the runner is too slow or stopped, anything else is the broker.",
+        runbook=RunbookSection.SHARED_JOURNAL,
+    ),
+    AlertRule(
+        "ShadowWriterSilent",
+        f"{metrics.WRITER_SILENT.select()} == 1",
+        hold_for="2m",
+        severity=AlertSeverity.WARNING,
+        summary="The runner hears nothing of writer {{ $labels.writer }}.",
+        impact="Its requests are served and kept in its spool; those of this time will be skipped as `late` when they arrive.",
+        first_step="`shadow journal ship --status` names its machine. If it is gone for good: `shadow journal ship --forget-writer`.",
+        runbook=RunbookSection.SHARED_JOURNAL,
+    ),
+    AlertRule(
+        "ShadowWriterLosesExchanges",
+        f"{increased(metrics.WRITER_LOST.select(), '10m')} > 0",
+        hold_for="0m",
+        severity=AlertSeverity.PAGE,
+        summary="{{ $value }} exchanges of writer {{ $labels.writer }} were lost before the runner could read them.",
+        impact="Clients were served. The lost exchanges are not compared, and are counted as dropped.",
+        first_step="`shadow journal ship --status` and the spool's size: it deletes what is unread at `journal.retention.disk_max_bytes`.",
+        runbook=RunbookSection.SHARED_JOURNAL,
+    ),
+    AlertRule(
+        "ShadowWriterLags",
+        f"{metrics.WRITER_LAG.select()} > {LAG_MAX_S} unless on (writer) {metrics.WRITER_SILENT.select()} == 1",
+        hold_for="5m",
+        severity=AlertSeverity.WARNING,
+        summary="The runner is {{ $value | humanizeDuration }} behind writer {{ $labels.writer }}.",
+        impact="Clients are served. Comparisons of this writer are late.",
+        first_step="`shadow journal ship --status` shows whether the broker or the runner is behind.",
+        runbook=RunbookSection.SHARED_JOURNAL,
+    ),
+    AlertRule(
+        "ShadowBrokerDown",
+        f"{metrics.BROKER_UP.select()} == 0 and on (instance) {metrics.LEASE_HELD.select()} == 1",
+        hold_for="2m",
+        severity=AlertSeverity.PAGE,
+        summary="The broker of the shared journal does not answer the runner {{ $labels.instance }}.",
+        impact="Clients are served. Nothing is compared, and the spools of all machines fill up.",
+        first_step="Start the broker again; it may be empty: what is not compared yet is shipped again from the spools.",
+        runbook=RunbookSection.SHARED_JOURNAL,
+    ),
+    AlertRule(
+        "ShadowClocksDiffer",
+        f"abs({metrics.WRITER_CLOCK_AHEAD.select()}) > {CLOCK_AHEAD_MAX_S}",
+        hold_for="10m",
+        severity=AlertSeverity.WARNING,
+        summary="The clock of writer {{ $labels.writer }} differs from the broker's by {{ $value }} s.",
+        impact="Clients are served. Requests of one key on two machines may be compared in the wrong order, or not attributed.",
+        first_step="Synchronise the clocks of the machines; `runner.clock_skew_ms` has to cover what remains.",
+        runbook=RunbookSection.SHARED_JOURNAL,
     ),
     AlertRule(
         "ShadowOutcomesExceedExchanges",

@@ -105,6 +105,25 @@ def _accounting() -> Sequence[Panel]:
             description="Outcomes in excess of the exchanges in the journal: some were counted twice. Must be 0.",
         ),
         timeseries(
+            "Shared journal: behind each writer",
+            Query(metrics.WRITER_LAG.select(), "{{writer}}"),
+            unit="s",
+            description="Age of the time up to which the runner has read everything of a writer.",
+        ),
+        timeseries(
+            "Shared journal: not read, and lost",
+            Query(metrics.WRITER_UNREAD.select(), "{{writer}} not read"),
+            Query(metrics.WRITER_LOST.select(), "{{writer}} lost"),
+            description="Exchanges in the spool of a writer that the runner has not read, and those that it could not read.",
+        ),
+        timeseries(
+            "Shared journal: parts",
+            Query(metrics.BROKER_UP.select(), "broker answers {{instance}}"),
+            Query(metrics.LEASE_HELD.select(), "lease held by {{instance}}"),
+            Query(metrics.WRITER_SILENT.select(), "{{writer}} is silent"),
+            description="One runner holds the lease; the others wait for it. A silent writer is not waited for.",
+        ),
+        timeseries(
             "In flight",
             Query(sum_by(metrics.PROXY_IN_FLIGHT.select()), "being served"),
             Query(sum_by(metrics.JOURNAL_QUEUED.select()), "queued for the journal"),

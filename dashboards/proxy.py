@@ -126,6 +126,27 @@ def _journal() -> Sequence[Panel]:
             description="What the gate on coverage counts as not compared.",
         ),
         timeseries(
+            "Spool of a shared journal",
+            Query(metrics.SPOOL_BYTES.select(), "{{instance}}"),
+            unit="bytes",
+            description="Segments on the machine: not shipped, or not committed by every reader, or kept by the retention.",
+        ),
+        timeseries(
+            "Spool: not shipped",
+            Query(metrics.SPOOL_UNSHIPPED.select(), "{{instance}}"),
+            Query(metrics.SHIPPER_PAUSED.select(), "writers paused, {{instance}}"),
+            description="Exchanges that the broker was not given yet. Paused: the slowest reader is too far behind.",
+        ),
+        timeseries(
+            "Spool: age of the oldest that is not shipped", Query(metrics.SPOOL_AGE.select(), "{{instance}}"), unit="s"
+        ),
+        timeseries(
+            "Shipper",
+            Query(metrics.SHIPPER_UP.select(), "ships, {{instance}}"),
+            Query(rate(metrics.SHIPPER_RESTARTS.select()), "broker had lost it, {{instance}}"),
+            description="0: the shipper does not run, or the broker does not take what it ships.",
+        ),
+        timeseries(
             "Bytes truncated at start",
             Query(metrics.JOURNAL_TORN_BYTES.select(), "{{instance}}"),
             unit="bytes",

@@ -10,7 +10,11 @@ ProxyError
 │   ├── JournalBusyError           another process writes or reads under this name
 │   ├── JournalKeyError            there is no key to seal or open secrets with
 │   │   └── JournalKeyMissingError there is none yet
-│   └── SealedError                the key does not open a sealed exchange
+│   ├── SealedError                the key does not open a sealed exchange
+│   └── BrokerError
+│       ├── BrokerUnavailableError the broker of the shared journal did not answer; try again
+│       │   └── BrokerFullError    it has no memory for more
+│       └── StreamGoneError        it does not hold what it was given
 ├── MalformedError                 a message that is not HTTP/1.1, or that two parsers could read in two ways
 ├── ListenError                    a port or socket cannot be listened on
 ├── SwitchError
@@ -29,6 +33,7 @@ ProxyError
 │       ├── ForbiddenError         a valid token whose role does not allow it, or a page of another origin
 │       └── TooManyFailuresError   too many wrong tokens from one address
 ├── RunnerError
+│   ├── LeaseLostError             another runner has taken over; nothing of this one is stored any more
 │   ├── RunnerRunningError         the runner is running, and both would write to the shadow database
 │   ├── ShadowDriftError           rows of the shadow database contradict live; it has to be resynced
 │   └── DatabaseUnreachableError   the live or the shadow database did not answer; try again
@@ -87,6 +92,22 @@ class JournalKeyMissingError(JournalKeyError):
 
 class SealedError(JournalError):
     """A sealed exchange does not open with this key."""
+
+
+class BrokerError(JournalError):
+    """Root of the errors of the shared journal's broker."""
+
+
+class BrokerUnavailableError(BrokerError):
+    """The broker did not answer, or refused a command. What was sent may have arrived, and may be sent again."""
+
+
+class BrokerFullError(BrokerUnavailableError):
+    """The broker has no memory for more; nothing was stored."""
+
+
+class StreamGoneError(BrokerError):
+    """The broker does not hold what it was given before: it was emptied, or came back with an older state."""
 
 
 class ListenError(ProxyError):
@@ -155,6 +176,10 @@ class TooManyFailuresError(AccessDeniedError):
 
 class RunnerError(ProxyError):
     """Root of the shadow runner's errors."""
+
+
+class LeaseLostError(RunnerError):
+    """This runner does not hold the lease of its name: nothing was stored, and it must stop to write to the shadow."""
 
 
 class RunnerRunningError(RunnerError):

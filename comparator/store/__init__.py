@@ -5,6 +5,7 @@
 - `causes` solves and stores causes, and reads them; `cause_hours` counts their exchanges by hour.
 - `cause_activity` reads how the exchanges of causes are spread over time and sides.
 - `ended` notes by number the exchanges that ended, in the transaction of the verdicts.
+- `journal_offsets` keeps the places of a shared journal's readers, and the lease of each.
 - `step_evidence` counts what the gates of the rollout read, while verdicts are stored.
 - `reader` opens the store for reading only, and `series` reads counts and durations over time.
 - `queries` reads; `rows` (pure) has the values that it returns.

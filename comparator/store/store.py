@@ -6,10 +6,10 @@ returned loses nothing and counts nothing twice, whatever fails in between.
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 import asyncpg
 
@@ -42,6 +42,9 @@ from comparator.store.writes import (
 
 NO_SKIPPED: Final[SkippedExchanges] = {}
 
+Fence: TypeAlias = Callable[[Connection], Awaitable[None]]
+"""Checks in a transaction that this process may still store anything, and raises an error if it may not."""
+
 
 class Store:
     """The writing half of the store, an async context manager. `comparator.store.queries` reads.
@@ -50,10 +53,15 @@ class Store:
         dsn: URL of the database (`databases.store`).
         settings: section `store:`.
         random: source of random numbers for sampling examples; injected so that tests are repeatable.
+
+    Attributes:
+        fence: called first in each transaction of `add`; what it raises keeps everything from being stored. None where nothing else
+            may write at the same time.
     """
 
     def __init__(self, dsn: str, settings: StoreSettings, random: RandomSource) -> None:
         self.settings = settings
+        self.fence: Fence | None = None
         self._dsn = dsn
         self._random = random
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
@@ -121,6 +129,8 @@ class Store:
         if not batch and not skipped and ended is None:
             return 0
         async with self.connection() as conn, conn.transaction():
+            if self.fence is not None:
+                await self.fence(conn)
             fresh_ids = await insert_comparisons(conn, batch)
             fresh = [c for c in distinct(batch) if (served_at(c), c.exchange.id) in fresh_ids]
             await add_totals(conn, fresh)

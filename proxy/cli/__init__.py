@@ -2,7 +2,7 @@
 
     main            dispatches; its GROUPS name every command, its help and its module
     rollout         promote, pause, resume, rollback
-    journal         with `journal_transfer` for export and import
+    journal         with `journal_transfer` for export and import, `journal_ship` for a shared one
     the others      demo, proxy, runner, status, history, causes, findings, rules, compare, calibrate, replay, replay_generate,
                     snapshot, capture, align: the command of that name
 

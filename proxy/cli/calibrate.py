@@ -15,10 +15,11 @@ from comparator.findings.clustering import Clusterer
 from comparator.verdict import Comparator
 from proxy.cli.exit_codes import Exit
 from proxy.cli.output import add_config_option, print_line
+from proxy.config.journal import JournalDriver, JournalSettings
 from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
 from proxy.errors import ProxyError
-from proxy.journal.registry import journal_keys, open_reader
+from proxy.journal.registry import journal_keys, open_passing_reader
 from proxy.runner.app import mirror_client, observe_noise, second_process
 from proxy.runner.calibrate import Calibrator, NoiseCollector
 from proxy.runner.databases import open_exclusive_shadow
@@ -140,7 +141,7 @@ async def _journaled(settings: Settings, noise: NoiseCollector) -> list[Exchange
     keys = journal_keys(settings.journal, os.environ)
     exchanges: list[Exchange] = []
     name = f"calibrate-{uuid.uuid4().hex[:8]}"
-    with open_reader(settings.journal, name, keys=keys, environ=os.environ) as reader:
+    async with open_passing_reader(settings.journal, name, keys=keys, environ=os.environ) as reader:
         while entries := await reader.read(noise.wanted, 0.5):
             for exchange in (entry.exchange for entry in entries):
                 at = RouteMethod(exchange.route, exchange.request.method)
@@ -152,8 +153,12 @@ async def _journaled(settings: Settings, noise: NoiseCollector) -> list[Exchange
                 else:
                     noise.left_out[at, "beyond --requests"] += 1
     if not exchanges:
-        raise ProxyError(f"the journal in {settings.journal.directory} has no request to run; serve some first")
+        raise ProxyError(f"the journal in {_place(settings.journal)} has no request to run; serve some first")
     return exchanges
+
+
+def _place(journal: JournalSettings) -> str:
+    return journal.directory if journal.driver is JournalDriver.FILES else "the broker"
 
 
 def _is_repeatable(exchange: Exchange) -> bool:

@@ -1,4 +1,4 @@
-"""`shadow journal`: inspect, verify, scan, prune, export and import a journal, also while it is being written; and its keys."""
+"""`shadow journal`: inspect, verify, scan, prune, export, import and ship a journal, also while it is being written; and its keys."""
 
 import argparse
 import asyncio
@@ -13,12 +13,13 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.cli import journal_keys, journal_scan, journal_transfer
+from proxy.cli import journal_keys, journal_scan, journal_ship, journal_transfer
 from proxy.cli.exit_codes import Exit
 from proxy.cli.output import UNSEAL_WARNING, add_config_option, print_line, print_remark
 from proxy.config.journal import JournalSettings
 from proxy.config.loader import read_settings
 from proxy.config.routes import RouteSettings
+from proxy.config.settings import Settings
 from proxy.errors import JournalFormatError, SealedError, SettingsError
 from proxy.journal import retention
 from proxy.journal.format import FrameHeader, Record, exchange_of
@@ -68,6 +69,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     journal_scan.configure(
         actions.add_parser("scan", help="count the secrets by place and kind; --rewrite removes them")
     )
+    journal_ship.configure(
+        actions.add_parser(
+            "ship", help="send the spool to the broker of a shared journal, as the proxy does; --status shows it"
+        )
+    )
     prune = actions.add_parser("prune", help="apply the retention now")
     prune.add_argument("--forget-reader", default="", help="first delete the offset of a reader that is gone for good")
     key_actions = journal_keys.configure(
@@ -81,6 +87,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action."""
+    if args.action == "ship":
+        return journal_ship.run(_shipped_settings(args), args)
     settings, routes = _settings(args)
     directory = Path(settings.directory)
     if args.action != "import":
@@ -115,6 +123,14 @@ def _settings(args: argparse.Namespace) -> tuple[JournalSettings, Sequence[Route
         ) from error
     changes = {"directory": str(args.directory)} if args.directory is not None else {}
     return msgspec.structs.replace(settings.journal, **changes), settings.routes
+
+
+def _shipped_settings(args: argparse.Namespace) -> Settings:
+    settings = read_settings(args.config)
+    if args.directory is None:
+        return settings
+    journal = msgspec.structs.replace(settings.journal, directory=str(args.directory))
+    return msgspec.structs.replace(settings, journal=journal)
 
 
 class _View:

@@ -33,6 +33,7 @@ from proxy.rollout.switch import Switch
 from proxy.serving import app
 from proxy.serving.descriptors import budget_of, raise_limit
 from proxy.serving.routing import compile_routes
+from proxy.serving.shipper_process import ship_command, shipping
 from proxy.serving.supervisor import Supervisor, WorkerSlot
 from proxy.serving.worker_handoff import InheritedFds, open_sockets
 
@@ -137,7 +138,17 @@ def _serve(settings: Settings, args: argparse.Namespace, source: SettingsFile) -
         if args.worker < 0 and settings.listen.workers > 1:
             runner.run(_supervise(args.config, settings))
         else:
-            runner.run(app.serve(settings, environ=os.environ, source=source, worker=_worker(args)))
+            runner.run(_serve_process(settings, args, source))
+
+
+async def _serve_process(settings: Settings, args: argparse.Namespace, source: SettingsFile) -> None:
+    """Serve as the only process, with the shipper of its own, or as one worker of several."""
+    worker = _worker(args)
+    if args.worker >= 0:
+        await app.serve(settings, environ=os.environ, source=source, worker=worker)
+        return
+    async with shipping(settings.journal, ship_command(args.config)):
+        await app.serve(settings, environ=os.environ, source=source, worker=worker)
 
 
 def _worker(args: argparse.Namespace) -> app.WorkerIdentity:
@@ -164,6 +175,7 @@ async def _supervise(path: Path, settings: Settings) -> None:
     roll_back = partial(app.roll_back_on_signal, switch, os.getpid())
     command = partial(worker_command, path)
     try:
-        await Supervisor(command, slots, drain_s=settings.limits.drain_s, roll_back=roll_back).run()
+        async with shipping(settings.journal, ship_command(path)):
+            await Supervisor(command, slots, drain_s=settings.limits.drain_s, roll_back=roll_back).run()
     finally:
         await disks.close(DISK_CLOSE_S)

@@ -16,7 +16,8 @@ from proxy.cli.signals import stop_on_signals
 from proxy.config.journal import JournalSettings
 from proxy.config.loader import read_settings, when_changed
 from proxy.config.settings import Settings
-from proxy.errors import JournalKeyMissingError
+from proxy.errors import JournalKeyMissingError, LeaseLostError
+from proxy.exception_groups import first_error
 from proxy.journal.registry import journal_keys
 from proxy.logging_json import configure as configure_logs
 from proxy.runner.app import serve
@@ -49,8 +50,18 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(settings: Settings, path: Path) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
-    if await _wait_for_key(settings.journal, stop):
-        await serve(settings, os.environ, stop=stop, reload=when_changed(path))
+    if not await _wait_for_key(settings.journal, stop):
+        return
+    while not stop.is_set():
+        lost = False
+        try:
+            await serve(settings, os.environ, stop=stop, reload=when_changed(path))
+        except* LeaseLostError as errors:
+            # Another runner has taken over; should that one end, this one is there.
+            logger.error("lease_lost", extra={"error": str(first_error(errors))})
+            lost = True
+        if not lost:
+            return
 
 
 async def _wait_for_key(journal: JournalSettings, stop: asyncio.Event) -> bool:

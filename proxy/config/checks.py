@@ -10,6 +10,7 @@ from itertools import pairwise
 from urllib.parse import urlsplit
 
 from comparator.exchanges.model import Role, Side
+from proxy.config.journal import JournalDriver
 from proxy.config.rollout import RolloutSettings, steps_of
 from proxy.config.routes import MirrorPolicy, RecordOnly
 from proxy.config.settings import Settings
@@ -28,6 +29,7 @@ def check(settings: Settings) -> None:
     _check_listen(settings)
     _check_backends(settings)
     _check_routes(settings)
+    _check_shared_journal(settings)
     _check_record_filters(settings)
     _check_compare(settings)
     _check_rollout(settings.rollout, [route.name for route in settings.routes])
@@ -106,6 +108,35 @@ def _check_url(url: str, place: str) -> None:
 def _check_routes(settings: Settings) -> None:
     if name := _repeated(route.name for route in settings.routes):
         raise SettingsError(f"routes: duplicate route name `{name}`")
+
+
+def _check_shared_journal(settings: Settings) -> None:
+    """Check the broker of a shared journal. No message shows the URL, which may have a password in it."""
+    if settings.journal.driver is not JournalDriver.VALKEY:
+        return
+    valkey, place = settings.journal.valkey, "journal.valkey"
+    try:
+        parts = urlsplit(valkey.url)
+        usable = parts.scheme in ("valkey", "valkeys", "redis", "rediss") and parts.hostname and parts.port != 0
+    except ValueError as error:
+        raise SettingsError(f"{place}.url: the port is not a number") from error
+    if not usable:
+        raise SettingsError(
+            f"{place}.url: `driver: valkey` needs the broker, as valkey://HOST:PORT/NUMBER or valkeys://"
+        )
+    if parts.username or parts.password:
+        raise SettingsError(f"{place}.url: set user and password as {place}.user and {place}.password, not in the URL")
+    if parts.path.lstrip("/") and not parts.path.lstrip("/").isdigit():
+        raise SettingsError(f"{place}.url: the database is a number, as in valkey://HOST:PORT/0")
+    with_tls = parts.scheme in ("valkeys", "rediss")
+    if not with_tls and (valkey.ca_file or valkey.cert_file):
+        raise SettingsError(f"{place}.url: ca_file and cert_file need TLS: write valkeys://")
+    if bool(valkey.cert_file) != bool(valkey.key_file):
+        raise SettingsError(f"{place}: cert_file and key_file are set together or not at all")
+    if not settings.databases.store:
+        raise SettingsError(
+            "databases.store: `journal.driver: valkey` needs it, because the runner's position is kept there"
+        )
 
 
 def _check_record_filters(settings: Settings) -> None:

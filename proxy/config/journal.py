@@ -10,6 +10,13 @@ from proxy.config.constraints import NonNegative, Positive, PositiveCount
 Bytes = PositiveCount
 
 
+class JournalDriver(StrEnum):
+    """Way from the proxies to the runner."""
+
+    FILES = "files"
+    VALKEY = "valkey"
+
+
 class Durability(StrEnum):
     """Bounds of what a crash can lose.
 
@@ -78,13 +85,43 @@ class MismatchJournal(Struct, frozen=True, forbid_unknown_fields=True):
     )
 
 
+class ValkeySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The broker of the shared journal: a Valkey 7.2 or Redis 6.2 server, or later ones, without an eviction policy."""
+
+    url: str = ""
+    """`valkey://HOST:PORT/NUMBER`, or `valkeys://` for TLS; `redis://` and `rediss://` mean the same. Required with `driver: valkey`."""
+    user: str = ""
+    """Name of the ACL user; "" for the server's default user."""
+    password: str = ""
+    """Password of the user, e.g. `${VALKEY_PASSWORD}`; it must not be in the URL."""
+    ca_file: str = ""
+    """Certificates that the server's one is checked against; "" for those of the machine."""
+    cert_file: str = ""
+    """Certificate that is shown to the server, with the chain; "" for none."""
+    key_file: str = ""
+    """Private key of `cert_file`."""
+    prefix: str = "shadow:journal"
+    """Beginning of the names of all keys, of which each installation needs its own."""
+    timeout_s: Positive = 5.0
+    """Time for connecting, and for each command."""
+    ahead_max_bytes: Bytes = 64 * 1024**2
+    """Bytes of one writer that the broker holds for the slowest reader; beyond it they stay in the spool."""
+    silent_max_s: Positive = 5.0
+    """Time that exchanges of other writers wait for a writer that does not report; after that it is not waited for, and its requests of
+    that time are skipped as `late`."""
+
+
 class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The journal: every exchange on disk, without making the client wait."""
 
     enabled: bool = True
     """Record exchanges; without the journal nothing is mirrored."""
+    driver: JournalDriver = JournalDriver.FILES
+    """Way to the runner: `files` in `directory`, for proxy and runner on one machine; `valkey` ships them to a broker, for proxies on
+    several machines: `directory` is then the spool, from which nothing is deleted before the runner has stored its outcome."""
     directory: str = "var/journal"
     """Folder of the journal."""
+    valkey: ValkeySettings = ValkeySettings()
     body_max_bytes: Bytes = 1024 * 1024
     """Bytes of a body that are recorded; a longer one is served in full and marked as truncated."""
     queue_max: PositiveCount = 10_000

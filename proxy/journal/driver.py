@@ -185,6 +185,14 @@ class JournalReader(Protocol):
         """Return the number behind which this reader began to read, by writer."""
         ...
 
+    def complete_us(self, read_from_us: int) -> int:
+        """Return the time before which every exchange has been returned, Unix microseconds.
+
+        Args:
+            read_from_us: time at which a reading began that returned none; the result is not later.
+        """
+        ...
+
     @property
     def live_us(self) -> int:
         """The `live_us` of the last commit, also of an earlier process; 0 for none."""

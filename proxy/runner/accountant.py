@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +13,13 @@ from comparator.errors import StoreUnavailableError
 from comparator.exchanges.number_ranges import NumberRanges
 from comparator.postgres import Connection
 from comparator.store.ended import ended_numbers
+from comparator.store.journal_offsets import load_offset
 from comparator.store.store import Store
+from proxy.config.journal import JournalDriver
 from proxy.config.settings import Settings
+from proxy.errors import BrokerUnavailableError
 from proxy.journal.reconciliation import RunnerState, WriterAccount, WriterState, reconcile
-from proxy.journal.registry import committed_state, journal_exists, writer_states
+from proxy.journal.registry import committed_state, journal_exists, read_writer_states
 from proxy.runner.metrics import RunnerMetrics
 
 logger = logging.getLogger(__name__)
@@ -40,7 +43,7 @@ class Accountant:
 
     store: Store
     runner: str
-    writers: Callable[[], Sequence[WriterState]]
+    writers: Callable[[], Awaitable[Sequence[WriterState]]]
     read_state: Callable[[], RunnerState]
     metrics: RunnerMetrics
     _reported: dict[str, str] = field(default_factory=dict[str, str])
@@ -51,7 +54,7 @@ class Accountant:
             await asyncio.sleep(INTERVAL_S)
             try:
                 await self.reconcile()
-            except (OSError, StoreUnavailableError) as error:
+            except (OSError, BrokerUnavailableError, StoreUnavailableError) as error:
                 logger.warning("reconciliation_postponed", extra={"error": str(error)})
 
     async def reconcile(self) -> tuple[WriterAccount, ...]:
@@ -59,12 +62,13 @@ class Accountant:
 
         Raises:
             OSError: the journal cannot be read.
+            BrokerUnavailableError: the broker of a shared journal does not answer.
             StoreUnavailableError: the store cannot be asked.
         """
         state = self.read_state()
         async with self.store.connection() as conn:
             ended = await ended_numbers(conn, self.runner)
-        accounts = reconcile(await asyncio.to_thread(self.writers), state, ended)
+        accounts = reconcile(await self.writers(), state, ended)
         for account in accounts:
             self.metrics.missing.labels(account.writer).set(len(account.missing))
             self.metrics.unwritten.labels(account.writer).set(len(account.unwritten))
@@ -90,26 +94,30 @@ async def read_accounts(
     """
     if not settings.databases.store or not journal_exists(settings.journal):
         return None
-    state = await runner_state(session, runner_url, settings)
     async with (
         Store(settings.databases.store, settings.store, random.SystemRandom()) as store,
         store.connection() as conn,
     ):
+        state = await runner_state(session, runner_url, conn, settings)
         return await account(conn, state, settings)
 
 
-async def runner_state(session: aiohttp.ClientSession, runner_url: str, settings: Settings) -> RunnerState:
+async def runner_state(
+    session: aiohttp.ClientSession, runner_url: str, conn: Connection, settings: Settings
+) -> RunnerState:
     """Return what the runner has read; of one that does not answer, what it has committed."""
     try:
         return await _runner_state(session, runner_url)
     except (aiohttp.ClientError, TimeoutError):
+        if settings.journal.driver is JournalDriver.VALKEY:
+            return RunnerState((await load_offset(conn, settings.runner.name)).numbers, {})
         return await asyncio.to_thread(committed_state, settings.journal, settings.runner.name)
 
 
 async def account(conn: Connection, state: RunnerState, settings: Settings) -> tuple[WriterAccount, ...]:
     """Hold the writers of the journal and the outcomes in the store against what the runner had read before."""
     ended = await ended_numbers(conn, settings.runner.name)
-    return reconcile(await asyncio.to_thread(writer_states, settings.journal), state, ended)
+    return reconcile(await read_writer_states(settings.journal), state, ended)
 
 
 async def runner_document(session: aiohttp.ClientSession, runner_url: str) -> Mapping[str, Any]:

@@ -34,12 +34,13 @@ from comparator.store.ended import EndedBatch
 from comparator.store.store import Store
 from comparator.verdict import Lookups
 from proxy.config.backends import BackendsSettings
+from proxy.config.journal import JournalDriver
 from proxy.config.runner import Resync, RunnerSettings
 from proxy.config.settings import Settings
 from proxy.errors import JournalBusyError, RunnerRunningError, SettingsError
 from proxy.journal.driver import JournalEntry, JournalPosition, JournalReader
 from proxy.journal.reconciliation import RunnerState
-from proxy.journal.registry import journal_keys, open_reader, writer_states
+from proxy.journal.registry import journal_keys, read_writer_states
 from proxy.journal.segments import offset_path
 from proxy.rollout.disk import DiskThread
 from proxy.runner.accountant import Accountant
@@ -48,8 +49,17 @@ from proxy.runner.calibrate import NoiseCollector, NothingCommitted, PairedRuns
 from proxy.runner.cause_solving import solve_causes
 from proxy.runner.checkpoint import CommitOnSave, CommitWithLog, OpenExchanges
 from proxy.runner.configuration_use import ConfigurationUse
-from proxy.runner.databases import RUNNER_IS_UP, RunnerDatabases, open_databases
+from proxy.runner.databases import RunnerDatabases, open_databases
 from proxy.runner.intake import Intake, ServedEffects
+from proxy.runner.journal_access import (
+    RUNNER_IS_UP,
+    RunnerJournal,
+    end_former_reader,
+    open_runner_journal,
+    show_writers,
+    writers_document,
+)
+from proxy.runner.lease import RunnerLease
 from proxy.runner.ledger import Ledger, LiveCommit
 from proxy.runner.metrics import ErrorPlace, RetriedStep, RunnerMetrics
 from proxy.runner.mirror import Mirror, RulesInForce
@@ -119,14 +129,24 @@ async def serve(
     ProcessCollector(registry=metrics.registry)
 
     async with AsyncExitStack() as stack:
-        reader = stack.enter_context(
-            open_reader(settings.journal, options.name, keys=keys, environ=environ, skip_undecodable=True)
+        store = await stack.enter_async_context(_open_store(settings.databases.store, settings.store))
+        journal = await stack.enter_async_context(
+            open_runner_journal(
+                settings.journal, options.name, environ, store, wait=partial(_wait_for_lease, options, metrics, stop)
+            )
         )
+        if journal is None:
+            return
+        reader = journal.reader
+        if store is not None:
+            store.fence = journal.fence
+        metrics.lease_held.set(journal.lease is not None)
+        if journal.lease is not None and journal.lease.taken_over:
+            await _end_former_reader(settings)
         offsets = OffsetWriter(
             reader.commit, DiskThread("journal-offset"), metrics.errors.labels(ErrorPlace.COMMIT).inc
         )
         stack.push_async_callback(offsets.close)
-        store = await stack.enter_async_context(_open_store(settings.databases.store, settings.store))
         effects = await stack.enter_async_context(_open_effects(settings, rules, metrics))
         client = await stack.enter_async_context(
             mirror_client(settings.backends, options, body_max_bytes=settings.journal.body_max_bytes)
@@ -135,7 +155,7 @@ async def serve(
             open_mismatch_journal(settings.routes, settings.journal, environ, metrics)
         )
 
-        checkpoints = _checkpoints(settings.capture, options, reader, offsets, effects)
+        checkpoints = _checkpoints(settings.capture, options, journal, offsets, effects)
         use = ConfigurationUse(settings)
         sink = ResultSink(
             store,
@@ -163,7 +183,7 @@ async def serve(
             waiting=lambda: runner.backlog,
             resync=lambda: float(effects.state.resync_pending),
         )
-        status = _status(settings, effects.schema, runner, buffer, metrics, use)
+        status = _status(settings, effects.schema, runner, buffer, metrics, use, journal)
         port = await stack.enter_async_context(admin_server(options.host, options.port, metrics.registry, status))
         logger.info("runner_started", extra={"admin_port": port, "capture": settings.capture.driver.value})
 
@@ -174,12 +194,34 @@ async def serve(
         }
         if store is not None:
             accountant = Accountant(
-                store, options.name, partial(writer_states, settings.journal), buffer.read_state, metrics
+                store, options.name, partial(read_writer_states, settings.journal), buffer.read_state, metrics
             )
             upkeep["accountant"] = accountant.run
+        if journal.shared is not None:
+            upkeep["writers"] = partial(show_writers, journal.shared, metrics)
         if effects.sampler is not None:
             upkeep["row-sampler"] = effects.sampler.run
-        await _run_marked(settings, runner, buffer, upkeep, stop, metrics)
+        await _run_marked(settings, journal, runner, buffer, upkeep, stop, metrics)
+
+
+async def _wait_for_lease(
+    options: RunnerSettings, metrics: RunnerMetrics, stop: asyncio.Event, lease: RunnerLease
+) -> bool:
+    """Take the lease, as soon as no other runner holds it; return False when `stop` is set before."""
+    holder = await lease.take()
+    if holder is None:
+        return True
+    logger.info("runner_waits_for_lease", extra={"reader": options.name, "holder": holder})
+    status = {"ready": False, "reader": options.name, "waits_for": holder}
+    async with admin_server(options.host, options.port, metrics.registry, lambda: status):
+        return await lease.wait(stop, lambda other: status.update(waits_for=other))
+
+
+async def _end_former_reader(settings: Settings) -> None:
+    """End the use of live's slot by a runner that did not give its lease back."""
+    capture = settings.capture
+    if capture.driver is Driver.STREAM and capture.slot.kind is SlotKind.PERSISTENT:
+        await end_former_reader(settings.databases.live, capture.slot.name)
 
 
 async def observe_noise(settings: Settings, environ: Mapping[str, str], noise: NoiseCollector, *, for_s: float) -> None:
@@ -202,20 +244,24 @@ async def observe_noise(settings: Settings, environ: Mapping[str, str], noise: N
     settings = replace(settings, capture=replace(settings.capture, slot=slot))
     rules, metrics = LiveRules(settings.compare), RunnerMetrics(CollectorRegistry())
     async with AsyncExitStack() as stack:
-        keys = journal_keys(settings.journal, environ)
+        store = None
+        if settings.journal.driver is JournalDriver.VALKEY:
+            store = await stack.enter_async_context(_open_store(settings.databases.store, settings.store))
         try:
-            reader = stack.enter_context(
-                open_reader(settings.journal, options.name, keys=keys, environ=environ, skip_undecodable=True)
+            journal = await stack.enter_async_context(
+                open_runner_journal(settings.journal, options.name, environ, store)
             )
         except JournalBusyError as error:
             raise RunnerRunningError(RUNNER_IS_UP) from error
+        assert journal is not None, "without a wait there is a journal or an error"
+        reader = journal.reader
         effects = await stack.enter_async_context(_open_effects(settings, rules, metrics))
         client = await stack.enter_async_context(
             mirror_client(settings.backends, options, body_max_bytes=settings.journal.body_max_bytes)
         )
         second = await stack.enter_async_context(second_process(settings, noise.side, noise.second_url))
         # Where the runner would go on from is no longer the state of the shadow.
-        reader.commit(None)
+        await asyncio.to_thread(reader.commit, None)
         buffer = ResultBuffer(noise.save, progress=NothingCommitted())
         mirror = PairedRuns(_mirror(rules, options, effects, client, metrics), noise, second)
         runner = _runner(
@@ -231,7 +277,7 @@ async def observe_noise(settings: Settings, environ: Mapping[str, str], noise: N
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             ending = tasks.create_task(_stop_after(for_s, noise.enough, stop), name="calibration-end")
-            await _run_marked(settings, runner, buffer, {}, stop, metrics)
+            await _run_marked(settings, journal, runner, buffer, {}, stop, metrics)
             ending.cancel()
 
 
@@ -455,13 +501,13 @@ def _wal_retained(feed: TransactionFeed) -> float:
 def _checkpoints(
     capture: CaptureSettings,
     options: RunnerSettings,
-    reader: JournalReader,
+    journal: RunnerJournal,
     offsets: OffsetWriter[JournalPosition],
     effects: EffectParts,
 ) -> CommitOnSave[JournalPosition] | CommitWithLog[JournalPosition]:
     live, ledger = effects.state.feeds[Role.SERVED], effects.ledger
     if capture.driver is not Driver.STREAM or capture.slot.kind is not SlotKind.PERSISTENT:
-        return CommitOnSave(offsets.commit, ledger.applied_lsn, live.confirm)
+        return CommitOnSave(offsets.commit, ledger.applied_lsn, live.confirm, journal.stage)
 
     def confirm(checkpoint: LiveCommit | None) -> None:
         if checkpoint == ledger.last_commit:
@@ -471,7 +517,7 @@ def _checkpoints(
             live.confirm(checkpoint.end_lsn)
 
     exchanges = OpenExchanges[JournalPosition](options.clock_skew_ms * 1_000, options.post_response_wait_ms * 1_000)
-    return CommitWithLog(exchanges, reader.live_us, ledger.applied_commit, offsets.commit, confirm)
+    return CommitWithLog(exchanges, journal.reader.live_us, ledger.applied_commit, offsets.commit, confirm)
 
 
 def _mirror(
@@ -564,6 +610,7 @@ def _status(
     buffer: ResultBuffer,
     metrics: RunnerMetrics,
     use: ConfigurationUse,
+    journal: RunnerJournal,
 ) -> Callable[[], Mapping[str, object]]:
     return lambda: {
         "ready": runner.state.ready,
@@ -585,6 +632,7 @@ def _status(
         "exchanges": _exchanges_document(buffer.read_state()),
         "lag_s": buffer.lag_s(time.time_ns()),
         "ended": metrics.ended,
+        "journal": writers_document(journal.shared) if journal.shared is not None else None,
     }
 
 
@@ -608,15 +656,18 @@ async def _save(buffer: ResultBuffer, metrics: RunnerMetrics) -> None:
 
 async def _run_marked(
     settings: Settings,
+    journal: RunnerJournal,
     runner: Runner,
     buffer: ResultBuffer,
     upkeep: Upkeep,
     stop: asyncio.Event,
     metrics: RunnerMetrics,
 ) -> None:
-    """Run, once the requests that a killed runner left behind have ended."""
+    """Run, once the requests that a killed runner left behind have ended. That of a shared journal may have been on another machine."""
     folder = offset_path(Path(settings.journal.directory), settings.runner.name).parent
-    with running_mark(folder, settings.runner.name) as was_killed:
+    lease = journal.lease
+    marked = running_mark(folder, settings.runner.name) if lease is None else contextlib.nullcontext(lease.taken_over)
+    with marked as was_killed:
         if was_killed:
             wait_s = settings.runner.timeout_s
             logger.warning(

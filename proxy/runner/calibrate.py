@@ -48,6 +48,9 @@ class NothingCommitted:
     def begin(self, sequence: int, position: JournalPosition, *, started_us: int, ended_us: int) -> None:
         """Do nothing."""
 
+    def saving(self, position: JournalPosition) -> None:
+        """Do nothing."""
+
     def saved(self, sequence: int, position: JournalPosition) -> None:
         """Do nothing."""
 

@@ -35,16 +35,22 @@ class CommitOnSave(Generic[P]):
         commit: stores the journal position, when the disk takes it.
         applied_lsn: the LSN of live up to which the shadow has everything; None for everything that was delivered.
         confirm: lets live's server drop its log up to an LSN; None for everything that was delivered.
+        stage: stores the journal position with the outcomes that are saved next, where the store keeps it.
         resumed_us: 0: a run never resumes where an earlier one ended.
     """
 
     commit: Callable[[P], None]
     applied_lsn: Callable[[], int | None]
     confirm: Callable[[int | None], None]
+    stage: Callable[[P], None] = lambda _: None
     resumed_us: int = 0
 
     def begin(self, sequence: int, position: P, *, started_us: int, ended_us: int) -> None:
         """Do nothing: what was read and not saved is not committed."""
+
+    def saving(self, position: P) -> None:
+        """Have the position stored in the transaction of the outcomes."""
+        self.stage(position)
 
     def saved(self, sequence: int, position: P) -> None:
         """Commit the position."""
@@ -127,6 +133,9 @@ class CommitWithLog(Generic[P]):
     def begin(self, sequence: int, position: P, *, started_us: int, ended_us: int) -> None:
         """Add an exchange that was read."""
         self.exchanges.begin(sequence, position, started_us=started_us, ended_us=ended_us)
+
+    def saving(self, position: P) -> None:
+        """Do nothing: what is committed depends on live's log too."""
 
     def saved(self, sequence: int, position: P) -> None:
         """Note that the outcome of every exchange up to this one is saved; `checkpoint` commits it."""

@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any
@@ -28,8 +28,8 @@ from comparator.settings import CompareSettings
 from proxy.config.databases import DatabasesSettings
 from proxy.config.journal import JournalSettings
 from proxy.config.runner import RunnerSettings
-from proxy.errors import JournalBusyError, RunnerRunningError, SettingsError, ShadowDriftError
-from proxy.journal.registry import journal_exists, open_reader
+from proxy.errors import SettingsError, ShadowDriftError
+from proxy.runner.journal_access import runner_stopped
 from proxy.runner.ledger import Ledger
 from proxy.runner.parent_lookup import ParentLookup
 from proxy.runner.row_targets import Alignment, PrimaryKeys
@@ -43,7 +43,6 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10.0
 LIVE_CONNECTIONS = 3
 """For a resync, a look-up, and the watch of definitions, which none of them may hold up."""
-RUNNER_IS_UP = "the runner is up; stop it first: both would write to the shadow database"
 USE_REPLICA_ROLE = "SET session_replication_role = replica"
 
 
@@ -175,28 +174,6 @@ async def _use_replica_role(conn: asyncpg.Connection) -> None:
         await conn.execute(USE_REPLICA_ROLE, timeout=CONNECT_TIMEOUT_S)
 
 
-@contextmanager
-def runner_stopped(journal: JournalSettings, name: str) -> Generator[None]:
-    """Keep the runner from starting during the block: both would undo what the other writes to the shadow.
-
-    Args:
-        journal: the section `journal` of the settings. Without a journal on this machine, there is no runner either.
-        name: of the runner as a reader of the journal, which the block occupies.
-
-    Raises:
-        RunnerRunningError: the runner is up.
-    """
-    if not journal_exists(journal):
-        yield
-        return
-    try:
-        reader = open_reader(journal, name)
-    except JournalBusyError as error:
-        raise RunnerRunningError(RUNNER_IS_UP) from error
-    with reader:
-        yield
-
-
 @dataclass(frozen=True, slots=True)
 class ExclusiveShadow:
     """The shadow, captured for a command that alone writes to it.
@@ -253,23 +230,25 @@ async def open_exclusive_shadow(
         RunnerRunningError: the runner is up.
         SettingsError, CaptureError: as `open_databases`.
     """
-    with runner_stopped(journal, runner.name):
-        async with open_databases(databases, capture, shadow_connections=runner.concurrency + 2) as opened:
-            opened.refuse_contradictions(compare)
-            index = KeyIndex(compare.tables, opened.primary_keys, route_kind=compare.route_kind)
-            attribution = ShadowAttribution(runner.clock_skew_ms * 1_000)
-            feed = TransactionFeed(
-                opened.captures[Role.MIRRORED],
-                key=Ledger(index, primary_keys=opened.primary_keys).keyed,
-                lookup=ParentLookup(index, opened.catalog, (opened.shadow,)).learn,
-                sink=attribution.deliver,
-            )
-            await feed.start()
-            async with asyncio.TaskGroup() as tasks:
-                pump = tasks.create_task(feed.pump(), name="pump")
-                try:
-                    yield ExclusiveShadow(
-                        attribution, feed, opened.writer, opened.primary_keys, opened.catalog.schemas, index
-                    )
-                finally:
-                    pump.cancel()
+    async with (
+        runner_stopped(journal, databases, runner.name),
+        open_databases(databases, capture, shadow_connections=runner.concurrency + 2) as opened,
+    ):
+        opened.refuse_contradictions(compare)
+        index = KeyIndex(compare.tables, opened.primary_keys, route_kind=compare.route_kind)
+        attribution = ShadowAttribution(runner.clock_skew_ms * 1_000)
+        feed = TransactionFeed(
+            opened.captures[Role.MIRRORED],
+            key=Ledger(index, primary_keys=opened.primary_keys).keyed,
+            lookup=ParentLookup(index, opened.catalog, (opened.shadow,)).learn,
+            sink=attribution.deliver,
+        )
+        await feed.start()
+        async with asyncio.TaskGroup() as tasks:
+            pump = tasks.create_task(feed.pump(), name="pump")
+            try:
+                yield ExclusiveShadow(
+                    attribution, feed, opened.writer, opened.primary_keys, opened.catalog.schemas, index
+                )
+            finally:
+                pump.cancel()

@@ -37,6 +37,10 @@ class ExchangeSource(Protocol):
         """Return the exchanges that could not be read since the last call."""
         ...
 
+    def complete_us(self, read_from_us: int) -> int:
+        """Return the time before which every exchange has been returned, where a reading from `read_from_us` on found none."""
+        ...
+
 
 class ServedEffects(Protocol):
     """The row changes that the served side committed for an exchange."""
@@ -105,7 +109,7 @@ class Intake:
             entries = await self.source.read(self.settings.batch_max, READ_WAIT_S)
             if not entries:
                 self._end_unread()
-                self.known_us = max(self.known_us, read_from_us)
+                self.known_us = max(self.known_us, self.source.complete_us(read_from_us))
                 continue
             self.metrics.read.inc(len(entries))
             await self.effects.wait_until_delivered(entries)

@@ -200,6 +200,44 @@ class RunnerMetrics:
             ["writer"],
             registry=registry,
         )
+        self.lease_held = Gauge(
+            "shadow_lease_held",
+            "1 while this runner holds the lease of its name on a shared journal; 0 while it waits for it.",
+            registry=registry,
+        )
+        self.broker_up = Gauge(
+            "shadow_broker_up", "1 while the broker of a shared journal answers the runner.", registry=registry
+        )
+        self.writer_unread = Gauge(
+            "shadow_writer_unread",
+            "Exchanges in the spool of a writer of a shared journal that the runner has not read.",
+            ["writer"],
+            registry=registry,
+        )
+        self.writer_lag = Gauge(
+            "shadow_writer_lag_seconds",
+            "Age of the time up to which the runner has read everything of a writer of a shared journal.",
+            ["writer"],
+            registry=registry,
+        )
+        self.writer_silent = Gauge(
+            "shadow_writer_silent",
+            "1 while a writer of a shared journal does not report, so that the runner does not wait for it.",
+            ["writer"],
+            registry=registry,
+        )
+        self.writer_clock_ahead = Gauge(
+            "shadow_writer_clock_ahead_seconds",
+            "How far the clock of a writer's machine is ahead of the broker's.",
+            ["writer"],
+            registry=registry,
+        )
+        self.writer_lost = Counter(
+            "shadow_writer_lost_total",
+            "Exchanges of a writer of a shared journal that the runner could not read.",
+            ["writer"],
+            registry=registry,
+        )
         self.wal_retained = Gauge(
             "shadow_capture_log_retained_bytes",
             "Write-ahead log that the database of a side keeps for the runner's replication slot: served (live) or mirrored (shadow).",

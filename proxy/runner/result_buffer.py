@@ -6,12 +6,13 @@ Nothing is lost while the store is unavailable: outcomes wait here up to a bound
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from comparator.errors import StoreUnavailableError
 from comparator.exchanges.number_ranges import NumberRanges
+from proxy.errors import LeaseLostError
 from proxy.journal.driver import JournalEntry, JournalPosition, UnreadRange
 from proxy.journal.reconciliation import RunnerState
 from proxy.runner.metrics import ErrorPlace
@@ -39,6 +40,10 @@ class ReadProgress(Protocol):
 
     def begin(self, sequence: int, position: JournalPosition, *, started_us: int, ended_us: int) -> None:
         """Note an exchange that was read."""
+        ...
+
+    def saving(self, position: JournalPosition) -> None:
+        """Note that the outcome of every exchange up to this one is saved with the next batch, if that is saved at all."""
         ...
 
     def saved(self, sequence: int, position: JournalPosition) -> None:
@@ -74,6 +79,15 @@ class OffsetTracker:
                 return
             self._committable = first, position
             del self._open[first]
+
+    def committable_with(self, ending: Collection[int]) -> JournalPosition | None:
+        """Return the position that can be committed once these exchanges have ended; None if it is not a new one."""
+        committable = self._committable[1] if self._committable is not None else None
+        for sequence, (position, ended) in self._open.items():
+            if not ended and sequence not in ending:
+                break
+            committable = position
+        return committable
 
     def take_committable(self) -> tuple[int, JournalPosition] | None:
         """Return sequence and position of the last exchange before the first that has not ended; None if it is not a new one."""
@@ -181,6 +195,9 @@ class ResultBuffer:
     async def _flush(self) -> None:
         batch = self._buffer[: 1 if self._one_by_one else BATCH_MAX]
         unread = self._unread[:]
+        position = self._offsets.committable_with({outcome.entry.sequence for outcome in batch})
+        if position is not None:
+            self._progress.saving(position)
         try:
             await self._write(batch, unread)
         except _RefusedError:
@@ -205,6 +222,7 @@ class ResultBuffer:
         and takes the same one without its details. Then the bare outcome stays.
 
         Raises:
+            LeaseLostError: another runner has taken over.
             _RefusedError: the store is there, and one of several outcomes may be what it refuses.
         """
         wait_s = FLUSH_S
@@ -213,6 +231,8 @@ class ResultBuffer:
                 await self._save(batch, unread)
             except StoreUnavailableError as error:
                 refusal: Exception = error
+            except LeaseLostError:
+                raise
             except Exception as error:
                 if len(batch) > 1:
                     raise _RefusedError from error

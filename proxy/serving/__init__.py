@@ -13,7 +13,7 @@
 - A process: `app` builds the parts that all connections share, which `state` lists: `connection_registry` (how many fit:
   `descriptors`), `key_tracker`, `identifiers` and those above. `config_reload` replaces settings at run time, `metrics` counts, `event_wait` waits.
 - Several processes: `supervisor` runs workers on one port and passes them sockets (`worker_handoff`); `signal_mask` blocks signals
-  until a process has handlers for them.
+  until a process has handlers for them. `shipper_process` keeps the shipper of a shared journal running beside them.
 
 Pure: mirror_rate_limits, outlier_detection, record_filter, retry_policy, routing, trust, unrouted_paths.
 """

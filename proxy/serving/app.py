@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -26,6 +27,7 @@ from comparator.exchanges.model import Side
 from proxy.admin import api
 from proxy.admin.connections import HEAD_S, AdminConnections, secure
 from proxy.admin.reserved_listener import ReservedListener, listening_sockets
+from proxy.config.journal import JournalDriver
 from proxy.config.listen import TlsSettings
 from proxy.config.settings import Settings
 from proxy.journal.driver import JournalWriter, WriterCounts
@@ -39,6 +41,7 @@ from proxy.serving.client_connection import ClientConnection
 from proxy.serving.config_reload import ConfigReloader, ConfigSource, LoadedCertificate, tls_context
 from proxy.serving.event_wait import wait_for_event
 from proxy.serving.metrics import Gauges, ProxyMetrics
+from proxy.serving.shipper_process import SpoolWatch
 from proxy.serving.signal_mask import unblock_signals
 from proxy.serving.state import ServingState
 from proxy.serving.worker_handoff import InheritedFds, WorkerStats
@@ -251,7 +254,8 @@ async def running(
                 states=rollout.replica.states,
             )
             proxy = RunningProxy(state, rollout, journal, ConfigReloader(state, settings))
-            metrics.gauges = _gauges(proxy)
+            spool = _spool_watch(settings, worker)
+            metrics.gauges = _gauges(proxy, spool)
             metrics.restarts = worker.restarts
             metrics.lost_requests, metrics.lost_exchanges = worker.lost
             stats = WorkerStats(worker.inherited_fds.stats) if worker.inherited_fds else None
@@ -259,6 +263,8 @@ async def running(
                 journal.start()
             group.create_task(_sweep(proxy, stats, stopped), name="sweep-deadlines")
             group.create_task(_watch(rollout.switch, stopped), name="watch-switch")
+            if spool is not None:
+                group.create_task(spool.run(stopped), name="watch-spool")
             for side in Side:
                 group.create_task(state.failover.watch(side, stopped), name=f"check-{side}")
             try:
@@ -384,7 +390,13 @@ def _tls(proxy: RunningProxy, files: TlsSettings | None, location: str) -> ssl.S
     return context
 
 
-def _gauges(proxy: RunningProxy) -> Gauges:
+def _spool_watch(settings: Settings, worker: WorkerIdentity) -> SpoolWatch | None:
+    """Return the watch of this machine's spool, in one process of a machine: all others would report the same."""
+    shared = settings.journal.enabled and settings.journal.driver is JournalDriver.VALKEY
+    return SpoolWatch(Path(settings.journal.directory)) if shared and worker.number == 0 else None
+
+
+def _gauges(proxy: RunningProxy, spool: SpoolWatch | None) -> Gauges:
     state = proxy.state
     return Gauges(
         in_flight=lambda: len(state.connections.requests),
@@ -395,4 +407,5 @@ def _gauges(proxy: RunningProxy) -> Gauges:
         backend_health=state.failover.health,
         journal=lambda: proxy.journal.counts if proxy.journal else WriterCounts(),
         head_lookups=lambda: state.head_lookups,
+        spool=lambda: spool.state if spool is not None else None,
     )

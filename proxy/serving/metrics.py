@@ -41,6 +41,12 @@ ROUTE_DROPPED = "shadow_route_dropped_total"
 JOURNAL_QUEUED = "shadow_journal_queued"
 JOURNAL_UNREAD_DELETED = "shadow_journal_unread_deleted_total"
 JOURNAL_TORN_BYTES = "shadow_journal_torn_bytes_total"
+SPOOL_BYTES = "shadow_spool_bytes"
+SPOOL_UNSHIPPED = "shadow_spool_unshipped"
+SPOOL_AGE = "shadow_spool_age_seconds"
+SHIPPER_UP = "shadow_shipper_up"
+SHIPPER_PAUSED = "shadow_shipper_paused"
+SHIPPER_RESTARTS = "shadow_shipper_restarts_total"
 IN_FLIGHT = "shadow_in_flight"
 CLIENT_CONNECTIONS = "shadow_client_connections"
 BACKEND_CONNECTIONS = "shadow_backend_connections"
@@ -76,6 +82,27 @@ class RouteSeries:
     statuses: Counter[int] = field(default_factory=Counter[int])
 
 
+@dataclass(frozen=True, slots=True)
+class SpoolState:
+    """The spool of a shared journal, as the shipper of this machine has told last.
+
+    Attributes:
+        bytes: size of the segments.
+        unshipped: exchanges that the broker was not given yet.
+        age_s: age of the oldest of them, in seconds; 0 for none.
+        up: whether the shipper runs, and the broker takes what it ships.
+        paused: writers of which nothing is shipped because the readers are too far behind.
+        restarts: how often the broker had lost what it was given, so that it was shipped again.
+    """
+
+    bytes: int = 0
+    unshipped: int = 0
+    age_s: float = 0.0
+    up: bool = False
+    paused: int = 0
+    restarts: int = 0
+
+
 @dataclass(slots=True)
 class Gauges:
     """Callbacks for values that are read when metrics are scraped.
@@ -83,6 +110,7 @@ class Gauges:
     Attributes:
         backend_health: whether each side is healthy by checks, and whether it is ejected.
         head_lookups: hits and misses of the head cache, by kind of message.
+        spool: the spool of this machine; None in a process that does not report it, or without a shared journal.
     """
 
     in_flight: Callable[[], int]
@@ -93,6 +121,7 @@ class Gauges:
     backend_health: Callable[[], Mapping[Side, tuple[bool, bool]]]
     journal: Callable[[], WriterCounts]
     head_lookups: Callable[[], Mapping[str, tuple[int, int]]] = lambda: {"request": (0, 0), "response": (0, 0)}
+    spool: Callable[[], SpoolState | None] = lambda: None
 
 
 class ProxyMetrics(Collector):
@@ -169,6 +198,9 @@ class ProxyMetrics(Collector):
             yield from _journal(self.gauges.journal())
             yield from _present_values(self.gauges)
             yield _head_lookups(self.gauges.head_lookups())
+            spool = self.gauges.spool()
+            if spool is not None:
+                yield from _spool(spool)
 
     def _requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -284,6 +316,29 @@ def _journal(counts: WriterCounts) -> Iterator[Metric]:
     )
     yield CounterMetricFamily(
         JOURNAL_TORN_BYTES, "Bytes of incomplete frames cut off at start.", value=counts.torn_bytes
+    )
+
+
+def _spool(spool: SpoolState) -> Iterator[Metric]:
+    yield GaugeMetricFamily(SPOOL_BYTES, "Size of the spool of a shared journal on this machine.", value=spool.bytes)
+    yield GaugeMetricFamily(
+        SPOOL_UNSHIPPED, "Exchanges in the spool that the broker was not given yet.", value=spool.unshipped
+    )
+    yield GaugeMetricFamily(
+        SPOOL_AGE, "Age of the oldest exchange in the spool that the broker was not given yet.", value=spool.age_s
+    )
+    yield GaugeMetricFamily(
+        SHIPPER_UP, "1 while the shipper of this machine runs and the broker takes what it ships.", value=int(spool.up)
+    )
+    yield GaugeMetricFamily(
+        SHIPPER_PAUSED,
+        "Writers of which nothing is shipped because the slowest reader is too far behind.",
+        value=spool.paused,
+    )
+    yield CounterMetricFamily(
+        SHIPPER_RESTARTS,
+        "Times that the broker had lost what it was given, so that it was shipped again.",
+        value=spool.restarts,
     )
 
 

@@ -183,8 +183,8 @@ class InstallationReader:
         """
         if not journal_exists(self.settings.journal):
             raise ProxyError(f"there is no journal in {self.settings.journal.directory} on this machine")
-        state = await runner_state(self._session, self.runner_url, self.settings)
         async with self.store.connection() as conn:
+            state = await runner_state(self._session, self.runner_url, conn, self.settings)
             writers = await account(conn, state, self.settings)
             return ExchangeAccounts(writers, await self._ended(conn))
 

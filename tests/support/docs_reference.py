@@ -24,7 +24,7 @@ from proxy.journal.driver import WriterCounts
 from proxy.rollout import http_api
 from proxy.rollout.metrics import RolloutMetrics
 from proxy.runner.metrics import RunnerMetrics
-from proxy.serving.metrics import Gauges, ProxyMetrics
+from proxy.serving.metrics import Gauges, ProxyMetrics, SpoolState
 from scorer.api.routes import ROUTES
 from scorer.metrics import Metrics as ScorerMetrics
 from tests.support.paths import ROOT
@@ -240,6 +240,7 @@ def proxy_metrics() -> ProxyMetrics:
         candidate_share=lambda: 0.0,
         rolled_back=lambda: False,
         journal=WriterCounts,
+        spool=SpoolState,
         backend_health=lambda: dict.fromkeys(Side, (True, False)),
     )
     return made

@@ -30,6 +30,12 @@ class RedisServer:
         """Its database 0."""
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def pid(self) -> int:
+        """The process; it must run."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start and wait until it accepts connections.
 

@@ -31,11 +31,15 @@ class RunnerProcess:
 
     async def start(self) -> None:
         """Start the runner and wait for its first resync, after which it compares."""
+        await self.launch()
+        await until(self.settings.runner.port, lambda s: total(s, "shadow_resyncs_total") >= 1)
+
+    async def launch(self) -> None:
+        """Start the process."""
         log = (self.folder / "runner.log").open("ab")
         command = [sys.executable, "-m", "proxy", "runner", "--config", str(self.config)]
         self.process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stderr=log, env={**os.environ})
         log.close()
-        await until(self.settings.runner.port, lambda s: total(s, "shadow_resyncs_total") >= 1)
 
     async def kill(self) -> None:
         """Send SIGKILL, as the kernel's OOM killer does."""

@@ -40,6 +40,13 @@ def runner_series(name: str, values: str, **labels: str) -> Series:
     return Series(name, RUNNER | labels, values)
 
 
+def writer_series(writer: str, *, lag_s: int, silent: int) -> tuple[Series, ...]:
+    return (
+        runner_series("shadow_writer_lag_seconds", f"{lag_s}x60", writer=writer),
+        runner_series("shadow_writer_silent", f"{silent}x60", writer=writer),
+    )
+
+
 def causes(state: str, values: str) -> Series:
     return runner_series("shadow_causes", values, state=state)
 
@@ -198,6 +205,46 @@ CASES = (
         "ShadowExchangesMissing",
         fires=(runner_series("shadow_exchanges_missing", "1x60", writer="w0-3f2a"),),
         quiet=(runner_series("shadow_exchanges_missing", "0x60", writer="w0-3f2a"),),
+    ),
+    AlertCase(
+        "ShadowShippingFails",
+        fires=(proxy_series("shadow_shipper_up", "0x60"),),
+        quiet=(proxy_series("shadow_shipper_up", "1x60"),),
+    ),
+    AlertCase(
+        "ShadowSpoolOld",
+        fires=(proxy_series("shadow_spool_age_seconds", "121x60"),),
+        quiet=(proxy_series("shadow_spool_age_seconds", "120x60"),),
+    ),
+    AlertCase(
+        "ShadowWriterSilent",
+        fires=(runner_series("shadow_writer_silent", "1x60", writer="w0-3f2a"),),
+        quiet=(runner_series("shadow_writer_silent", "0x60", writer="w0-3f2a"),),
+    ),
+    AlertCase(
+        "ShadowWriterLosesExchanges",
+        fires=(runner_series("shadow_writer_lost_total", "0x25 5x35", writer="w0-3f2a"),),
+        quiet=(runner_series("shadow_writer_lost_total", "5x60", writer="w0-3f2a"),),
+    ),
+    AlertCase(
+        "ShadowWriterLags",
+        fires=(writer_series("w0-3f2a", lag_s=61, silent=0)),
+        quiet=(*writer_series("w0-3f2a", lag_s=61, silent=1), *writer_series("w1-90c4", lag_s=60, silent=0)),
+    ),
+    AlertCase(
+        "ShadowBrokerDown",
+        fires=(runner_series("shadow_broker_up", "0x60"), runner_series("shadow_lease_held", "1x60")),
+        quiet=(runner_series("shadow_broker_up", "0x60"), runner_series("shadow_lease_held", "0x60")),
+    ),
+    AlertCase(
+        "ShadowBrokerDown",
+        fires=(runner_series("shadow_broker_up", "0x60"), runner_series("shadow_lease_held", "1x60")),
+        quiet=(runner_series("shadow_broker_up", "1x60"), runner_series("shadow_lease_held", "1x60")),
+    ),
+    AlertCase(
+        "ShadowClocksDiffer",
+        fires=(runner_series("shadow_writer_clock_ahead_seconds", "-0.2x60", writer="w0-3f2a"),),
+        quiet=(runner_series("shadow_writer_clock_ahead_seconds", "0.05x60", writer="w0-3f2a"),),
     ),
     AlertCase(
         "ShadowOutcomesExceedExchanges",

@@ -17,7 +17,8 @@ from proxy.config.journal import JournalSettings
 from proxy.journal.driver import UnreadRange
 from proxy.journal.keys import load_keys
 from proxy.journal.reconciliation import WriterAccount
-from proxy.journal.segment_reader import SegmentReader, writer_states
+from proxy.journal.registry import read_writer_states
+from proxy.journal.segment_reader import SegmentReader
 from proxy.journal.segment_writer import SegmentWriter
 from proxy.journal.segments import segments
 from proxy.runner.accountant import Accountant
@@ -76,7 +77,11 @@ async def run(directory: Path, store: Store, *, lose: Sequence[int] = ()) -> tup
         async with asyncio.timeout(WAIT_S):
             await buffer.run()
         accountant = Accountant(
-            store, RUNNER, lambda: writer_states(directory), buffer.read_state, RunnerMetrics(CollectorRegistry())
+            store,
+            RUNNER,
+            lambda: read_writer_states(JournalSettings(directory=str(directory))),
+            buffer.read_state,
+            RunnerMetrics(CollectorRegistry()),
         )
         return await accountant.reconcile()
 

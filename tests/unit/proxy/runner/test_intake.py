@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry
 from comparator.capture.attribution_keys import KeyIndex
 from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Role, Side
 from proxy.config.runner import RunnerSettings
+from proxy.journal.delivery import MergedPosition
 from proxy.journal.driver import JournalEntry, UnreadRange
 from proxy.journal.redaction import is_redacted
-from proxy.journal.segment_reader import SegmentPosition
 from proxy.runner.intake import Intake, trace_id_of
 from proxy.runner.ledger import Ledger, MirrorRun
 from proxy.runner.metrics import RunnerMetrics
@@ -55,9 +55,12 @@ class OneBatch:
     async def read(self, max_items: int, wait_s: float) -> list[JournalEntry]:
         self._state.stopping.set()
         return [
-            JournalEntry(SegmentPosition((("w0", number),)), number, exchange)
+            JournalEntry(MergedPosition((("w0", number),)), number, exchange)
             for number, exchange in enumerate(self._exchanges, 1)
         ]
+
+    def complete_us(self, read_from_us: int) -> int:
+        return read_from_us
 
     def take_unread(self) -> list[UnreadRange]:
         return []

@@ -8,15 +8,15 @@ import pytest
 
 from comparator.errors import StoreUnavailableError
 from comparator.exchanges.model import Exchange, Request, Response, Side
+from proxy.journal.delivery import MergedPosition
 from proxy.journal.driver import JournalEntry, JournalPosition, UnreadRange
-from proxy.journal.segment_reader import SegmentPosition
 from proxy.runner.checkpoint import CommitOnSave
 from proxy.runner.result_buffer import Outcome, ResultBuffer
 from proxy.runner.skip_causes import RunnerSkip
 
 
-def at(number: int) -> SegmentPosition:
-    return SegmentPosition((("w0", number),))
+def at(number: int) -> MergedPosition:
+    return MergedPosition((("w0", number),))
 
 
 def entry(number: int) -> JournalEntry:
