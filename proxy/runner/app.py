@@ -211,7 +211,6 @@ async def _wait_for_lease(
     holder = await lease.take()
     if holder is None:
         return True
-    logger.info("runner_waits_for_lease", extra={"reader": options.name, "holder": holder})
     status = {"ready": False, "reader": options.name, "waits_for": holder}
     async with admin_server(options.host, options.port, metrics.registry, lambda: status):
         return await lease.wait(stop, lambda other: status.update(waits_for=other))
