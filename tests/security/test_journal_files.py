@@ -10,8 +10,8 @@ import pytest
 from proxy.cli.main import main
 from proxy.config.journal import JournalSettings
 from proxy.errors import ProxyError
-from proxy.journal.registry import journal_keys, open_reader, open_writer, writer_states
-from proxy.journal.segment_reader import SegmentReader
+from proxy.journal.registry import journal_keys, open_reader, open_writer
+from proxy.journal.segment_reader import SegmentReader, writer_states
 from proxy.journal.segments import CommittedOffset, offset_path, segments, store_committed
 from tests.support.exchanges import exchange
 
@@ -104,7 +104,7 @@ def test_damaged_file_is_read_around_or_refused(tmp_path: Path, name: str, damag
     damage(FILES[name](tmp_path / "journal"))
     found = read(settings)
     assert found is None or 0 <= found <= WRITTEN
-    writer_states(settings)
+    writer_states(Path(settings.directory))
     writer = open_writer(settings, {})
     try:
         writer.start()

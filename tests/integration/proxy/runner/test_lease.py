@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -14,7 +14,7 @@ from comparator.store.store import Store
 from proxy.errors import LeaseLostError
 from proxy.exception_groups import first_error
 from proxy.journal.delivery import MergedPosition
-from proxy.journal.driver import JournalEntry
+from proxy.journal.driver import JournalEntry, JournalPosition, UnreadRange
 from proxy.runner import lease as lease_module
 from proxy.runner.checkpoint import CommitOnSave
 from proxy.runner.lease import RunnerLease, holding
@@ -142,7 +142,8 @@ async def test_position_is_stored_with_the_outcomes_or_not_at_all(store: Store, 
             async with other_store.connection() as conn:
                 positions.append((await journal_offsets.load_offset(conn, RUNNER)).numbers.get("w0-1", 0))
 
-    def stage(position: MergedPosition) -> None:
+    def stage(position: JournalPosition) -> None:
+        assert isinstance(position, MergedPosition)
         lease.stage(dict(position.sequences), lost=0)
 
     buffer = ResultBuffer(save, progress=CommitOnSave(lambda _: None, lambda: None, lambda _: None, stage))
@@ -169,7 +170,7 @@ async def test_lost_lease_ends_the_saving(store: Store, other_store: Store) -> N
     await expire(store)
     await taken(other_store)
 
-    async def save(batch: list[Outcome], unread: list[object]) -> None:
+    async def save(batch: Sequence[Outcome], unread: Sequence[UnreadRange]) -> None:
         del unread
         await store.add([], ended=ended(*(outcome.entry.number for outcome in batch)))
 

@@ -5,7 +5,7 @@ import itertools
 import random
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -46,7 +46,7 @@ async def lab(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[MirrorLab]:
                 await execute(made.live_dsn, sql, slot.name)
 
 
-async def serve(made: MirrorLab, session: aiohttp.ClientSession, proxies: tuple[Machine, ...]) -> None:
+async def serve(made: MirrorLab, session: aiohttp.ClientSession, proxies: Sequence[Machine]) -> None:
     """Serve PART requests, by the proxies in turn, with requests of one key on both."""
     choose = random.Random(PART)
     turns = itertools.cycle(proxies)
