@@ -6,7 +6,7 @@ a retry and on what the schema holds.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from importlib.resources.abc import Traversable
 from types import CoroutineType
 from typing import Any, Final, TypeAlias
@@ -61,14 +61,26 @@ async def connect(
     Raises:
         UNAVAILABLE: the server did not accept the connection.
     """
-    return await asyncpg.connect(
-        dsn,
-        database=database,
-        timeout=timeout_s,
-        command_timeout=command_timeout_s,
-        server_settings=dict(server_settings or {}),
-        statement_cache_size=statement_cache_size,
-    )
+    with _refused_url():
+        return await asyncpg.connect(
+            dsn,
+            database=database,
+            timeout=timeout_s,
+            command_timeout=command_timeout_s,
+            server_settings=dict(server_settings or {}),
+            statement_cache_size=statement_cache_size,
+        )
+
+
+@contextlib.contextmanager
+def _refused_url() -> Generator[None]:
+    """Raise the error of a URL that asyncpg does not take also where it passes on another one, as for `http://[::1`."""
+    try:
+        yield
+    except asyncpg.InterfaceError:
+        raise
+    except ValueError as error:
+        raise asyncpg.InterfaceError(f"the database's URL is not valid: {error}") from error
 
 
 async def disconnect(conn: "asyncpg.Connection[asyncpg.Record]", *, timeout_s: float) -> None:
@@ -113,8 +125,9 @@ async def open_pool(
         reset=_keep_session if init is not None else None,
     )
     try:
-        async with pool.acquire(timeout=timeout_s):
-            return pool
+        with _refused_url():
+            async with pool.acquire(timeout=timeout_s):
+                return pool
     except BaseException:
         pool.terminate()
         raise

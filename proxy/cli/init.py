@@ -16,6 +16,7 @@ from typing import Final
 import asyncpg
 import msgspec
 
+from comparator import postgres
 from comparator.capture.errors import CaptureError
 from comparator.capture.preflight import Check, CheckLevel, judge
 from comparator.capture.preflight import read_facts as read_capture_facts
@@ -292,7 +293,7 @@ def _first(texts: Sequence[str]) -> str:
 
 async def _reached(name: str, dsn: str) -> Check:
     try:
-        conn = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
+        conn = await postgres.connect(dsn, timeout_s=CONNECT_TIMEOUT_S)
         await conn.close()
     except (*LOST, asyncpg.PostgresError) as error:
         return Check(f"{name} database", CheckLevel.WARNING, f"{type(error).__name__}: {error}")

@@ -405,6 +405,14 @@ async def _open_handler(
         yield BothSides(targets, shadow, Comparator(settings.compare), tally, results, tables)
 
 
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _backend(settings: Settings, side: Side, instance: str) -> BackendSettings:
     """Return the backend that --instance names.
 
@@ -412,7 +420,7 @@ def _backend(settings: Settings, side: Side, instance: str) -> BackendSettings:
         OptionError: it has no URL.
     """
     if instance not in ("live", "shadow"):
-        if urlsplit(instance).scheme not in ("http", "https") or not urlsplit(instance).hostname:
+        if not _is_http_url(instance):
             raise OptionError(f"--instance {instance}: must be live, shadow or an http(s) URL")
         return BackendSettings(url=instance)
     backend = settings.backends.of(side, Role.SERVED if instance == "live" else Role.MIRRORED)

@@ -74,7 +74,11 @@ def _prefix(root: Document) -> str:
         return str(root.get("basePath") or "").rstrip("/")
     servers = [_mapping(server) for server in _list(root.get("servers"))]
     url = str(servers[0].get("url") or "") if servers else ""
-    path = "" if "{" in url else urlsplit(url).path
+    try:
+        path = "" if "{" in url else urlsplit(url).path
+    except ValueError:
+        # (a document may say anything: `http://[::1` is no URL)
+        path = ""
     return path.rstrip("/")
 
 

@@ -162,4 +162,7 @@ def _part_lines(request: ScreenRequest) -> list[PartLine]:
 
 
 def _database(dsn: str) -> str:
-    return urlsplit(without_password(dsn)).netloc + urlsplit(dsn).path if dsn else "not set"
+    try:
+        return urlsplit(without_password(dsn)).netloc + urlsplit(dsn).path if dsn else "not set"
+    except ValueError:
+        return "not a URL"

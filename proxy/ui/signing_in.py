@@ -18,13 +18,13 @@ def mount(app: web.Application) -> None:
 
 async def _page(request: web.Request) -> web.Response:
     if request.app[SESSIONS].open_to_all:
-        raise web.HTTPSeeOther(_own_path(request.query.get("next", "")))
+        raise web.HTTPSeeOther(own_path(request.query.get("next", "")))
     return _render(request, request.query.get("next", ""), "")
 
 
 async def _sign_in(request: web.Request) -> web.Response:
     form = await request.post()
-    target = _own_path(str(form.get("next", "")))
+    target = own_path(str(form.get("next", "")))
     try:
         cookie = request.app[SESSIONS].sign_in(
             str(form.get("token", "")).strip(), str(form.get("name", "")), request.remote or ""
@@ -48,12 +48,15 @@ def _redirect(target: str) -> web.Response:
 
 
 def _render(request: web.Request, target: str, error: str, *, status: int = 200) -> web.Response:
-    values = {"next": _own_path(target), "error": error}
+    values = {"next": own_path(target), "error": error}
     return aiohttp_jinja2.render_template("login.html", request, values, status=status)
 
 
-def _own_path(target: str) -> str:
-    """Return a path of this UI, whatever a link says: `//elsewhere.example` is another host to a browser."""
-    parts = urlsplit(target.replace("\\", "/"))
-    is_own = not parts.scheme and not parts.netloc and parts.path.startswith("/") and not parts.path.startswith("//")
-    return target if is_own else "/"
+def own_path(target: str, *, below: str = "/") -> str:
+    """Return a path of this UI below another one, whatever a link says: `//elsewhere.example` is another host to a browser."""
+    try:
+        parts = urlsplit(target.replace("\\", "/"))
+    except ValueError:
+        return below
+    is_own = not parts.scheme and not parts.netloc and parts.path.startswith(below) and not parts.path.startswith("//")
+    return target if is_own else below

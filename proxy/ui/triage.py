@@ -4,7 +4,7 @@ import datetime as dt
 import random
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -17,6 +17,7 @@ from proxy.ui.causes import exported_case
 from proxy.ui.pages import UI
 from proxy.ui.screens import ScreenNotFoundError
 from proxy.ui.sessions import UiSession
+from proxy.ui.signing_in import own_path
 
 STATES: Final = {"acknowledge": FindingState.ACKNOWLEDGED, "fix": FindingState.FIXED}
 CAUSES_MAX: Final = 500
@@ -35,7 +36,7 @@ async def _decide(request: web.Request) -> web.Response:
     session, form = require_operator(request), await request.post()
     action = request.path.rpartition("/")[2]
     ids = _ids(form.getall("id", []))
-    back = _own_path(str(form.get("next", "")))
+    back = own_path(str(form.get("next", "")), below="/causes")
     reason = str(form.get("reason", "")).strip()[:WORDS_MAX]
     if not ids:
         raise web.HTTPSeeOther(_with(back, problem="select"))
@@ -75,7 +76,7 @@ async def _declare(request: web.Request) -> web.Response:
     form = await request.post()
     ids = _ids(form.getall("id", []))
     if not ids:
-        raise web.HTTPSeeOther(_with(_own_path(str(form.get("next", ""))), problem="select"))
+        raise web.HTTPSeeOther(_with(own_path(str(form.get("next", "")), below="/causes"), problem="select"))
     words = {name: str(form.get(name, "")).strip()[:WORDS_MAX] for name in ("owner", "reason")}
     query = {"ids": ",".join(ids), **{name: text for name, text in words.items() if text}}
     if form.get("until"):
@@ -106,13 +107,6 @@ def _until(owner: str, more: str, day: str) -> causes.Until:
         last_day = None
     exchanges = int(more) if more.isascii() and more.isdigit() and 0 < int(more) < 10**15 else None
     return causes.Until(owner.strip()[:WORDS_MAX], exchanges, last_day)
-
-
-def _own_path(text: str) -> str:
-    """Return a path of this UI to go back to; never another host."""
-    parts = urlsplit(text)
-    is_own = not parts.scheme and not parts.netloc and parts.path.startswith("/causes") and "\\" not in text
-    return text if is_own else "/causes"
 
 
 def _with(url: str, **values: str) -> str:
