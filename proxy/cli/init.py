@@ -41,6 +41,7 @@ from proxy.initial_config.openapi import operations_of
 from proxy.initial_config.operations import ApiOperation
 from proxy.initial_config.route_proposal import is_health_path
 from proxy.initial_config.table_facts import TableFacts
+from proxy.private_file import write_private
 from proxy.recordings.model import RecordedExchange
 from proxy.recordings.reader import keys_of_recording, read
 from proxy.serving.routing import compile_routes
@@ -154,7 +155,7 @@ async def _run(args: argparse.Namespace, urls: Mapping[tuple[Side, str], str], d
     settings = load(text, environ)
     compile_routes(settings.routes)
     Comparator(settings.compare)
-    args.to.write_text(text, encoding="utf-8")
+    write_private(args.to, text.encode())
     print_line(_written(args.to, proposal, len(operations)))
     checks = [check async for check in _checks(settings, dsns, tables, live)]
     print_line("\nchecks:\n" + _rendered(checks))

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from proxy.private_file import write_private
+
 logger = logging.getLogger(__name__)
 
 SUFFIX: Final = ".running"
@@ -38,7 +40,7 @@ def running_mark(folder: Path, name: str) -> Generator[bool, None, None]:
     was_killed = path.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{os.getpid()}\n")
+        write_private(path, f"{os.getpid()}\n".encode())
     except OSError as error:
         logger.warning("runner_mark_failed", extra={"path": str(path), "error": str(error)})
     yield was_killed

@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 
 from proxy.demo.installation import DemoOptions, drop_databases, prepared
+from tests.support.matrix import FULL
 from tests.support.replay_twice import TwoReplays, replay_twice
 
-ADDRESSES = 150
-REQUESTS = 110
+ADDRESSES, REQUESTS = (150, 110) if FULL else (70, 60)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

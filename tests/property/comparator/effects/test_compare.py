@@ -22,6 +22,7 @@ from comparator.tables import Table, Volatile
 from comparator.verdict import Comparator
 from tests.support.comparison_faults import score_response
 from tests.support.comparisons import NOW, mirrored, response, served
+from tests.support.matrix import FULL
 from tests.support.schemas import with_id
 
 TODAY = ComparisonTime(NOW.date())
@@ -153,7 +154,7 @@ def as_row(image: object) -> dict[str, str | None]:
     return image
 
 
-def test_one_hundred_thousand_equal_pairs_have_no_difference() -> None:
+def test_equal_pairs_have_no_difference() -> None:
     """Layout, order of members and elements, notation of times and numbers, times within tolerance: all at random."""
     comparator = Comparator(
         CompareSettings(
@@ -174,7 +175,7 @@ def test_one_hundred_thousand_equal_pairs_have_no_difference() -> None:
     now = dt.datetime(2026, 3, 4, tzinfo=dt.UTC)
     verdicts = {
         comparator.compare("v2_score", a, b, now=now).verdict
-        for b in itertools.islice(itertools.cycle(variants), 100_000)
+        for b in itertools.islice(itertools.cycle(variants), 100_000 if FULL else 10_000)
     }
     assert verdicts == {Verdict.MATCH}
 
