@@ -82,6 +82,8 @@ class RequestWindow:
         overlapped: another request with a common key ran at the same time.
         trace_id: W3C trace id that the request was sent with, "" for none.
         side: the side that has the request.
+        ended_us: when the response had been sent, by the clock of the proxy; None where that is not known. A commit behind it may be of
+            the next request on the same key, which is not known before it ends.
     """
 
     id: str
@@ -92,6 +94,7 @@ class RequestWindow:
     overlapped: bool = False
     trace_id: str = ""
     side: Side | None = None
+    ended_us: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -251,8 +254,8 @@ class Attributor:
         Args:
             window_id: id of an opened window.
             all_announced: every request that ran at the same time has been announced. Otherwise a transaction that matches by a secondary
-                key only, and carries a foreign primary key, may belong to a request that is still running; so may one without any key,
-                and one without a name in the window of a tagged request.
+                key only, and carries a foreign primary key, may belong to a request that is still running; so may one that was committed
+                behind the response, one without any key, and one without a name in the window of a tagged request.
 
         Returns:
             The claim; None, with nothing claimed, when such a transaction was found: try again later.
@@ -468,6 +471,12 @@ class Attributor:
     def _may_belong_to_unannounced(self, window: RequestWindow, keyed: KeyedTransaction) -> bool:
         primary = {key for key in keyed.keys if key[0] == self._primary_kind}
         named = keyed.transaction.request_id
+        if (
+            not keyed.transaction.names
+            and window.ended_us is not None
+            and keyed.transaction.committed_us > window.ended_us
+        ):
+            return True
         return not named and bool(primary) and primary.isdisjoint(window.keys) and not self._rivals(window, keyed)
 
     def _add_keys(self, window: RequestWindow, gained: set[Key]) -> None:

@@ -183,6 +183,7 @@ class Intake:
             tagged=exchange.served_by in self.settings.tagged_sides,
             trace_id=trace_id_of(exchange),
             side=exchange.served_by,
+            ended_us=exchange.ended_ns // 1_000,
         )
 
     def _refusal(self, exchange: Exchange) -> SkipCause | None:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import cycle
 from pathlib import Path
 
 import msgspec
@@ -59,8 +60,10 @@ async def calibrated(
     noise = NoiseCollector(side, PAIRS, 0, second_url)
     async with asyncio.TaskGroup() as tasks:
         ending = tasks.create_task(observe_noise(settings, {}, noise, for_s=120))
+        # One address after the other: requests of one key that follow at once are overlapped.
+        addresses = cycle(made.addresses)
         while not ending.done() and not noise.enough.is_set():
-            await made.serve(session, Side.LEGACY, made.addresses[sum(noise.traffic.values()) % len(made.addresses)])
+            await made.serve(session, Side.LEGACY, next(addresses))
     return summed_up(settings, noise, seen_min=2)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,6 +108,30 @@ def test_row_of_another_address_is_not_claimed_before_all_requests_are_announced
     attributor.open(RequestWindow("b", {B}, 6, 25))
     assert claimed(attributor, "a").outcome is EffectsOutcome.AMBIGUOUS
     assert claimed(attributor, "b").outcome is EffectsOutcome.OVERLAPPED
+
+
+def test_row_behind_the_response_may_be_of_the_next_request_on_the_key() -> None:
+    attributor = Attributor()
+    attributor.add(keyed(1, 10, A))
+    attributor.add(keyed(2, 17, A))
+    attributor.open(RequestWindow("first", {A}, 5, 20, ended_us=15))
+    assert attributor.claim("first", all_announced=False) is None
+    attributor.open(RequestWindow("next", {A}, 11, 40, ended_us=35))
+    assert claimed(attributor, "first").outcome is EffectsOutcome.OVERLAPPED
+    assert claimed(attributor, "next").outcome is EffectsOutcome.OVERLAPPED
+
+
+@pytest.mark.parametrize("tag", ["", "first"])
+def test_row_behind_the_response_is_the_only_request_s_in_the_end(tag: str) -> None:
+    attributor = Attributor()
+    attributor.add(keyed(1, 10, A, tag=tag))
+    attributor.add(keyed(2, 17, A, tag=tag))
+    attributor.open(RequestWindow("first", {A}, 5, 20, bool(tag), ended_us=15))
+    early = attributor.claim("first", all_announced=False)
+    # One that names its request needs no wait.
+    assert (early is not None) == bool(tag)
+    claim = early or claimed(attributor, "first")
+    assert (claim.outcome, len(claim.transactions)) == (EffectsOutcome.ATTRIBUTED, 2)
 
 
 def test_background_write_on_a_row_of_the_request_inside_its_window_interferes() -> None:
