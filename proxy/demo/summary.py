@@ -142,7 +142,7 @@ async def print_summary(console: Console, installation: Installation, result: Tr
 
 def _plain(text: str) -> str:
     """Return a text without markup and control characters: values are clients' to choose."""
-    return escape(visible(text))
+    return escape(visible(text, lines=True))
 
 
 def client_results(result: TrafficResult) -> str:
@@ -235,7 +235,7 @@ def _example(cause: CauseRow, row: ComparisonRow) -> Panel:
             table.add_row(part, oriented_kind(difference.kind, served_by), *map(_plain, cells))
         if len(differences) > _DIFFERENCES_MAX:
             table.add_row(part, "", f"and {len(differences) - _DIFFERENCES_MAX} more")
-    title = _plain(f"{cause.title}; for example {row.exchange_id}")
+    title = escape(visible(f"{cause.title}; for example {row.exchange_id}"))
     return Panel(table, title=title, title_align="left")
 
 

@@ -97,7 +97,7 @@ async def test_demo_ends_with_a_summary_and_nothing_left_running(folder: Path) -
     assert status == 0, running.printed
     assert "nothing is missing" in running.printed
     assert "registry_event (action=SCU): row only on candidate" in running.printed
-    assert "where to look next" in running.printed
+    assert "where to look next:\n  logs of every part" in running.printed
 
 
 async def test_interrupted_demo_leaves_nothing_running(folder: Path) -> None:
