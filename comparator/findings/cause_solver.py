@@ -568,7 +568,7 @@ class _Solver:
         """Return whether a rest that comes with some exchanges of a cause only is another fault, and no conditional part of it.
 
         It is if much more comes with it than the cause has, or if it is the row in place of the one that the cause lacks: with another key
-        in it a row is missing and one is extra, and that is no case of a row that is missing.
+        in it a row is missing and one is extra; a row that is only missing is another fault.
         """
         where = [index for index, mask in enumerate(self._sets) if mask & rest == rest]
         if carrier.level != level or self._count(where) < _CLEAN_MIN:

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from comparator.capture.replication import environment
 from proxy.demo.embedded_postgres import EmbeddedPostgres
 from tests.support import tutorial
@@ -71,15 +69,11 @@ def test_the_page_has_steps_that_find_the_difference() -> None:
     assert any("loyalty.points" in line for step in steps for line in step.output)
 
 
-@pytest.mark.skipif(FULL, reason="the whole page is run")
-async def test_configuration_of_the_example_is_proposed(tmp_path: Path, postgres_dsn: str) -> None:
-    steps = tutorial.steps_of(PAGE.read_text())
-    (end,) = [number for number, step in enumerate(steps) if step.command.startswith("shadow init")]
-    async with shell(tmp_path, postgres_dsn) as opened:
-        await follow(opened, steps[: end + 1], tmp_path)
-
-
-@pytest.mark.skipif(not FULL, reason="half a minute: make test-matrix")
 async def test_every_command_prints_what_the_page_says(tmp_path: Path, postgres_dsn: str) -> None:
+    steps = tutorial.steps_of(PAGE.read_text())
+    if not FULL:
+        # The slice ends with the proposed configuration: the rest takes half a minute.
+        (end,) = [number for number, step in enumerate(steps) if step.command.startswith("shadow init")]
+        steps = steps[: end + 1]
     async with shell(tmp_path, postgres_dsn) as opened:
-        await follow(opened, tutorial.steps_of(PAGE.read_text()), tmp_path)
+        await follow(opened, steps, tmp_path)

@@ -44,7 +44,7 @@ def text(draw: random.Random, letters: str, most: int) -> str:
 
 @dataclass
 class Sent:
-    """What was sent, and the responses by status."""
+    """Number of requests sent, and of responses by status."""
 
     count: int = 0
     broken: int = 0

@@ -1,4 +1,4 @@
-"""Which statements are named, and the middlewares' contexts."""
+"""The statements that are named, and the contexts of the middlewares."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Which segments of recorded paths are parameters, and what requests are seen to carry."""
+"""Recorded paths: the segments that are parameters, and the fields that requests carry."""
 
 import pytest
 
