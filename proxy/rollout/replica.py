@@ -241,7 +241,9 @@ class Replica:
     def _check_newest(self, known: GroupState) -> None:
         present = self.states.get(known.group, known)
         if present.rank > known.rank:
-            raise SupersededError(f"{known.group}: another change came first: {present.describe()}")
+            raise SupersededError(
+                f"{known.group}: another change came first: {present.describe()}; look at it and decide again"
+            )
 
     async def _store_in_file(self, changes: Sequence[tuple[GroupState, GroupState]]) -> None:
         """Store changes where the file is the store; `apply` writes the entries."""

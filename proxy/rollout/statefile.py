@@ -108,7 +108,9 @@ class StateFile:
                 for known, _ in changes:
                     stored = saved.by_group.get(known.group)
                     if stored is not None and stored.rank > known.rank:
-                        raise SupersededError(f"{known.group}: another change came first: {stored.describe()}")
+                        raise SupersededError(
+                            f"{known.group}: another change came first: {stored.describe()}; look at it and decide again"
+                        )
                 saved = merge(saved, {new.group: new for _, new in changes}, add=(), stored=())
                 write_atomically(self.path, msgspec.json.encode(saved), abandoned)
         except OSError as error:

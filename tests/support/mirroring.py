@@ -37,8 +37,9 @@ def settled(samples: Samples, count: int) -> bool:
 
 
 def is_idle(samples: Samples) -> bool:
-    """Return whether the runner has no work left."""
-    return not any(total(samples, f"shadow_{name}") for name in ("in_flight", "waiting", "resync_pending"))
+    """Return whether the runner has no work left, and every outcome is stored: an outcome is counted before it is stored."""
+    names = ("in_flight", "waiting", "resync_pending", "lag_seconds")
+    return not any(total(samples, f"shadow_{name}") for name in names)
 
 
 def ended_count(samples: Samples) -> float:

@@ -42,7 +42,7 @@ async def promoted(running: Installation, *words: str) -> None:
     async with asyncio.timeout(WAIT_S):
         while True:
             code, out = await shadow(running, "promote", *words)
-            if "has changed since this was decided" not in out:
+            if "decide again" not in out:
                 break
     assert code == 0, out
 
