@@ -1,8 +1,8 @@
 """Time that the store takes for what operators ask: `make bench-store`.
 
-Fills a database as runners would have: five million comparisons today and the rollups of 14 days (20 routes, two releases, 500 findings,
-2,000 sets of findings), then times everything that `shadow status`, `shadow causes` and `shadow findings` ask. Aim: under 200 ms each. Only
-today's comparisons are filled: none of the questions reads them, and those of other days lie in partitions of their own. Prints a table,
+Fills a database as runners would have: five million comparisons today and the rollups of 14 days (20 routes, four releases a day, 500
+findings, 2,000 sets of findings), then times everything that `shadow status`, `shadow causes` and `shadow findings` ask, and the whole commands from the start of their
+process. Aim: under 200 ms for each question. Only today's comparisons are filled: none of the questions reads them, and those of other days lie in partitions of their own. Prints a table,
 and one line of JSON at the end.
 """
 
@@ -11,6 +11,7 @@ import asyncio
 import datetime as dt
 import json
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable
 
@@ -20,15 +21,16 @@ from comparator.stats import quantile_sketch
 from comparator.stats.distinct_sketch import KEPT_MAX
 from comparator.stats.quantile_sketch import QuantileSketch
 from comparator.store import causes, queries
+from comparator.store.ended import ended_numbers
 from comparator.store.store import Store
 from proxy.rollout.rollback_impact_collector import LOOK_BACK, SELECT_MIRRORED_LEGACY
 from tests.support import postgres
+from tests.support.paths import ROOT
 
 ROUTES = 20
 FINDINGS = 500
 SETS = 2_000
 DAYS = 14
-RELEASES = ("2.0 / 8.4", "2.1 / 8.4")
 
 FILL_COMPARISONS = """
 INSERT INTO shadow.comparison (
@@ -40,7 +42,7 @@ SELECT
     $1::timestamptz + n * $2::interval, md5(n::text), 'route' || n % 20, hashtextextended(n::text, 0), 'candidate', 'candidate_100',
     CASE WHEN n % 200 = 0 THEN 'mismatch' ELSE 'match' END, CASE WHEN n % 200 = 0 THEN 'response' ELSE 'none' END, NULL, true, '',
     200, 200, 1000 + n % 9000, 2000 + n % 9000, 2, 2, (n % 200 = 0)::integer, NULL, $1::timestamptz + n * $2::interval,
-    CASE WHEN n % 200 = 0 THEN 's' || n / 200 % 2000 END, '2.1 / 8.4'
+    CASE WHEN n % 200 = 0 THEN 's' || n / 200 % 2000 END, '2.0.3 / 8.4'
 FROM generate_series($3::bigint, $4::bigint) AS n
 """
 FILL_ROLLUPS = (
@@ -61,15 +63,33 @@ FILL_ROLLUPS = (
         unnest(ARRAY['candidate', 'legacy']) AS side
     """,
     """
-    INSERT INTO shadow.release VALUES ('2.0 / 8.4', '2.0', '8.4', $1::date - 13, $1::date - 5), ('2.1 / 8.4', '2.1', '8.4', $1::date - 5, $1::date)
+    INSERT INTO shadow.release
+    SELECT format('2.%s.%s / 8.4', $1::date - day::date, n), format('2.%s.%s', $1::date - day::date, n), '8.4',
+        day + n * interval '6 hours', day + (n + 1) * interval '6 hours'
+    FROM generate_series($1::date - 13, $1::date, '1 day') AS day, generate_series(0, 3) AS n
     """,
     """
-    INSERT INTO shadow.release_total SELECT day, 'route' || route, CASE WHEN day < $1::date - 5 THEN '2.0 / 8.4' ELSE '2.1 / 8.4' END, 1000
-    FROM generate_series($1::date - 13, $1::date, '1 day') AS day, generate_series(0, 19) AS route
+    INSERT INTO shadow.release_total SELECT day, 'route' || route, format('2.%s.%s / 8.4', $1::date - day::date, n), 1000
+    FROM generate_series($1::date - 13, $1::date, '1 day') AS day, generate_series(0, 19) AS route, generate_series(0, 3) AS n
     """,
     """
-    INSERT INTO shadow.finding_set_total SELECT id, day, CASE WHEN day < $1::date - 5 THEN '2.0 / 8.4' ELSE '2.1 / 8.4' END, 3
-    FROM shadow.finding_set, generate_series($1::date - 13, $1::date, '1 day') AS day
+    INSERT INTO shadow.finding_set_total SELECT id, day, format('2.%s.%s / 8.4', $1::date - day::date, n), 3
+    FROM shadow.finding_set, generate_series($1::date - 13, $1::date, '1 day') AS day, generate_series(0, 3) AS n
+    """,
+    """
+    INSERT INTO shadow.response_only_total SELECT day, 'route' || route, verdict, 'legacy (mirrored): ' || reason, 10
+    FROM generate_series($1::date - 13, $1::date, '1 day') AS day, generate_series(0, 19) AS route,
+        unnest(ARRAY['match', 'mismatch']) AS verdict, unnest(ARRAY['lost', 'off']) AS reason
+    """,
+    """
+    INSERT INTO shadow.partial_total SELECT day, 'route' || route, verdict, '[["table' || n || '","shared"]]', 10
+    FROM generate_series($1::date - 13, $1::date, '1 day') AS day, generate_series(0, 19) AS route,
+        unnest(ARRAY['match', 'mismatch']) AS verdict, generate_series(0, 9) AS n
+    """,
+    """
+    INSERT INTO shadow.ended (runner, writer, numbers)
+    SELECT 'default', 'writer' || n, range_agg(int8range(10 * part, 10 * part + 9))
+    FROM generate_series(0, 9) AS n, generate_series(0, 999) AS part WHERE $1::date IS NOT NULL GROUP BY n
     """,
 )
 INSERT_FINDING = """
@@ -79,7 +99,7 @@ INSERT INTO shadow.finding (
 ) VALUES ($1, $2, $3, $4, $5, 'changed', 'new', '', '', $6, $6, $7, 100, 'example', $8, $9)
 """
 INSERT_SET = """
-INSERT INTO shadow.finding_set VALUES ($1, $2, $3, $4, $5, '2.0 / 8.4', '2.1 / 8.4', $6, 42)
+INSERT INTO shadow.finding_set VALUES ($1, $2, $3, $4, $5, '2.13.0 / 8.4', '2.0.3 / 8.4', $6, 42)
 """
 
 
@@ -131,6 +151,17 @@ async def _fill_sets(
         )
 
 
+LAST_SEEN_LONG_AGO = "UPDATE shadow.cause SET last_seen = $2 WHERE id = $1"
+
+
+async def command(*arguments: str) -> None:
+    """Run a command of `shadow` as a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "proxy", *arguments, cwd=ROOT, stdout=asyncio.subprocess.DEVNULL
+    )
+    assert await process.wait() == 0, arguments
+
+
 async def timed(ask: Callable[[], Awaitable[object]], rounds: int) -> tuple[float, float]:
     """Return the median and the greatest duration in milliseconds."""
     durations: list[float] = []
@@ -167,7 +198,8 @@ async def measure(dsn: str, comparisons: int, rounds: int) -> dict[str, object]:
 
 async def _ask_all(conn: Connection, database: str, now: dt.datetime, rounds: int, result: dict[str, object]) -> None:
     today = now.date()
-    first = (await causes.causes(conn, limit=1)).causes[0]
+    first, old = (await causes.causes(conn, limit=2)).causes
+    await conn.execute(LAST_SEEN_LONG_AGO, old.id, now - dt.timedelta(days=DAYS - 2))
 
     async def open_store() -> None:
         async with Store(database, StoreSettings(timeout_s=60), random.Random(1)) as store, store.connection():
@@ -177,11 +209,18 @@ async def _ask_all(conn: Connection, database: str, now: dt.datetime, rounds: in
         "status: connect": open_store,
         "status: totals": lambda: queries.totals(conn, since=today),
         "status: totals of 14 days": lambda: queries.totals(conn, since=today - dt.timedelta(days=13)),
+        "status: response only, of 14 days": lambda: queries.response_only_counts(
+            conn, since=today - dt.timedelta(days=13)
+        ),
+        "status: in part, of 14 days": lambda: queries.partial_counts(conn, since=today - dt.timedelta(days=13)),
+        "status: what ended": lambda: ended_numbers(conn, "default"),
         "status: known differences": lambda: queries.known_totals(conn, since=today),
         "status: causes": lambda: causes.causes(conn, since=today, limit=10),
         "status: latency": lambda: queries.latency(conn, since=today),
         "status: latency of two days": lambda: queries.latency(conn, since=today - dt.timedelta(days=1)),
         "status: impact of a rollback": lambda: conn.fetchrow(SELECT_MIRRORED_LEGACY, now - LOOK_BACK),
+        "releases: the newest": lambda: queries.newest_release(conn),
+        "releases: gone in, of an old cause": lambda: causes.cause(conn, old.id),
         "causes list": lambda: causes.causes(conn),
         "causes show": lambda: causes.cause(conn, first.id),
         "causes show: findings": lambda: queries.findings(conn, ids=first.findings, limit=1_000),
@@ -190,6 +229,9 @@ async def _ask_all(conn: Connection, database: str, now: dt.datetime, rounds: in
         "findings show": lambda: queries.finding(conn, "f1"),
         "runner: is a solution due": lambda: causes.stored_evidence(conn),
         "runner: causes by state": lambda: causes.causes_by_state(conn),
+        "command: shadow --version": lambda: command("--version"),
+        "command: shadow findings list": lambda: command("findings", "list", "--store-dsn", database),
+        "command: shadow causes list": lambda: command("causes", "list", "--store-dsn", database),
     }
     print(f"{'question':<32}{'median ms':>10}{'max ms':>10}")
     for name, ask in questions.items():
