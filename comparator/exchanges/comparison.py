@@ -3,7 +3,7 @@
 `comparator.verdict` makes it. What only reads results, such as the store's queries, does not need the comparison itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -134,6 +134,11 @@ class Comparison:
         return self.effects_compared and not self.left_out
 
     @property
+    def rows_whole(self) -> bool:
+        """The verdict rests on the rows of all tables."""
+        return self.verdict is not Verdict.FAILED and self.is_complete
+
+    @property
     def partial(self) -> bool:
         """The verdict rests on rows, but not on those of the tables that were left out."""
         return self.verdict is not Verdict.FAILED and self.effects_compared and bool(self.left_out)
@@ -142,6 +147,20 @@ class Comparison:
     def expired(self) -> tuple[RuleHit, ...]:
         """The expired rules that would have allowed a difference."""
         return tuple(hit for hit in self.rule_hits if hit.expired)
+
+
+def not_compared_text(*, rows_compared: bool, left_out: Collection[str] = ()) -> str:
+    """Say what a verdict does not rest on: `rows not compared`, `table audit left out`; "" if it rests on the rows of all tables.
+
+    Args:
+        rows_compared: rows were compared, beside the responses.
+        left_out: tables whose rows were not compared although those of others were.
+    """
+    if not rows_compared:
+        return "rows not compared"
+    if not left_out:
+        return ""
+    return f"table{'' if len(left_out) == 1 else 's'} {', '.join(sorted(left_out))} left out"
 
 
 def places_by_rule(comparison: Comparison) -> Mapping[str, tuple[str, ...]]:

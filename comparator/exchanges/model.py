@@ -138,11 +138,13 @@ class LeftOutReason(StrEnum):
         SHARED: a row without a key was committed while several requests ran.
         OTHER_WRITER: such rows are also committed while no request runs.
         EMPTIED: the table was emptied (TRUNCATE) while the request ran, which names no request.
+        UNKNOWN: an earlier version stored the table without a reason.
     """
 
     SHARED = "shared"
     OTHER_WRITER = "other_writer"
     EMPTIED = "emptied"
+    UNKNOWN = "unknown"
 
     @property
     def text(self) -> str:
@@ -154,7 +156,16 @@ _LEFT_OUT_TEXT = {
     LeftOutReason.SHARED: "its rows carry no key, and several requests ran when one was committed",
     LeftOutReason.OTHER_WRITER: "its rows carry no key, and are also committed while no request runs",
     LeftOutReason.EMPTIED: "it was emptied, by this request or by another writer",
+    LeftOutReason.UNKNOWN: "its rows may be another request's",
 }
+
+StoredLeftOut = dict[str, LeftOutReason] | tuple[str, ...]
+"""Tables that were left out, as they are stored: with the reasons, or in the form of earlier versions, the tables alone."""
+
+
+def reasons_of(stored: StoredLeftOut) -> Mapping[str, LeftOutReason]:
+    """Return the tables that were left out with their reasons, in whichever form they were stored."""
+    return stored if isinstance(stored, dict) else dict.fromkeys(stored, LeftOutReason.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ they are UTF-8, else base64. `version` is 1.
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +26,8 @@ from comparator.exchanges.model import (
     Response,
     Role,
     Side,
+    StoredLeftOut,
+    reasons_of,
 )
 from comparator.exchanges.row_changes import LogicalMessage, Op, Row, RowChange, Transaction
 from comparator.exchanges.table_schema import NO_SCHEMA, TableSchema
@@ -97,7 +99,12 @@ class CaseSide(msgspec.Struct, frozen=True, omit_defaults=True):
     schemas: dict[str, TableSchema] = {}
     response: CaseResponse | None = None
     failure: CaseFailure | None = None
-    left_out: dict[str, LeftOutReason] = {}
+    stored_left_out: StoredLeftOut = msgspec.field(default={}, name="left_out")
+
+    @property
+    def left_out(self) -> Mapping[str, LeftOutReason]:
+        """The tables of which rows may be another request's, each with the reason."""
+        return reasons_of(self.stored_left_out)
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -86,6 +86,7 @@ class ComparedActivity:
     compared: int = 0
     mismatches: int = 0
     rows_compared: int = 0
+    rows_in_part: int = 0
     by_side: Counter[str] = field(default_factory=Counter[str])
     by_route: Counter[str] = field(default_factory=Counter[str])
     bins: Counter[dt.datetime] = field(default_factory=Counter[dt.datetime])
@@ -93,13 +94,13 @@ class ComparedActivity:
 
 SELECT_COMPARED = """
 SELECT served_by, route, date_bin($3, minute, $1) AS begins, sum(match + known + mismatch + transient)::bigint AS compared,
-    sum(mismatch)::bigint AS mismatches, sum(effects_compared)::bigint AS rows_compared
+    sum(mismatch)::bigint AS mismatches, sum(rows_whole)::bigint AS rows_compared, sum(rows_in_part)::bigint AS rows_in_part
 FROM shadow.step_count WHERE minute >= $1 AND minute < $2
 GROUP BY GROUPING SETS ((served_by), (route), (date_bin($3, minute, $1)))
 """
 SELECT_COMPARED_SLOTS = """
 SELECT served_by, route, date_bin($3, slot, $1) AS begins, sum(compared)::bigint AS compared, sum(mismatches)::bigint AS mismatches,
-    sum(effects_compared)::bigint AS rows_compared
+    sum(effects_compared - rows_in_part)::bigint AS rows_compared, sum(rows_in_part)::bigint AS rows_in_part
 FROM shadow.slot_total WHERE slot >= $1 AND slot < $2
 GROUP BY GROUPING SETS ((served_by), (route), (date_bin($3, slot, $1)))
 """
@@ -122,6 +123,7 @@ async def compared_activity(
             activity.compared += compared
             activity.mismatches += record["mismatches"]
             activity.rows_compared += record["rows_compared"]
+            activity.rows_in_part += record["rows_in_part"]
     return activity
 
 

@@ -1,6 +1,7 @@
 """Define a compared exchange, as it is added to the store, and the stored form of its differences. Pure."""
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +12,7 @@ from comparator.errors import CaseError
 from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.exchanges.difference import Difference
 from comparator.exchanges.json_values import shortened, value_text
-from comparator.exchanges.model import Exchange, Failed, LeftOutReason, Observation, Side
+from comparator.exchanges.model import Exchange, Failed, LeftOutReason, Observation, Side, StoredLeftOut, reasons_of
 from comparator.exchanges.release import NO_RELEASE, ReleasePair
 from comparator.findings.cases import Case
 from comparator.findings.clustering import Occurrence
@@ -91,7 +92,12 @@ class ComparisonDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     undescribed: tuple[str, ...] = ()
     omitted: int = 0
     low_confidence: bool = False
-    left_out: dict[str, LeftOutReason] = {}
+    stored_left_out: StoredLeftOut = msgspec.field(default={}, name="left_out")
+
+    @property
+    def left_out(self) -> Mapping[str, LeftOutReason]:
+        """The tables that were left out, each with the reason."""
+        return reasons_of(self.stored_left_out)
 
 
 def difference_text(difference: Difference, *, reason: str = "", ticket: str = "", rule: str = "") -> DifferenceText:
@@ -122,12 +128,21 @@ def detail_of(comparison: Comparison) -> ComparisonDetail:
         undescribed=comparison.undescribed,
         omitted=max(0, len(comparison.differences) - DIFFERENCES_MAX),
         low_confidence=comparison.low_confidence,
-        left_out=dict(comparison.left_out),
+        stored_left_out=dict(comparison.left_out),
     )
 
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(ComparisonDetail)
+
+
+class _DetailTables(msgspec.Struct, frozen=True):
+    """The part of a stored detail that lists of comparisons show."""
+
+    left_out: StoredLeftOut = {}
+
+
+_left_out_decoder: Final = msgspec.json.Decoder(_DetailTables)
 
 
 def packed_detail(comparison: Comparison) -> bytes | None:
@@ -149,6 +164,20 @@ def unpacked_detail(stored: bytes | None) -> ComparisonDetail:
         return ComparisonDetail()
     try:
         return _decoder.decode(unpack(stored))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CaseError(f"stored detail of a comparison is damaged: {error}") from error
+
+
+def left_out_of(stored: bytes | None) -> Mapping[str, LeftOutReason]:
+    """Decode the tables that were left out of a comparison, each with the reason, and nothing else of its detail.
+
+    Raises:
+        CaseError: the detail is damaged.
+    """
+    if stored is None:
+        return {}
+    try:
+        return reasons_of(_left_out_decoder.decode(unpack(stored)).left_out)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CaseError(f"stored detail of a comparison is damaged: {error}") from error
 

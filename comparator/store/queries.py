@@ -16,7 +16,7 @@ from comparator.stats.confidence import VerdictCounts
 from comparator.stats.distinct_sketch import distinct, merged
 from comparator.stats.quantile_sketch import QuantileSketch
 from comparator.stats.quantile_sketch import load as load_sketch
-from comparator.store.comparison_detail import ComparisonDetail, unpack, unpacked_detail
+from comparator.store.comparison_detail import ComparisonDetail, left_out_of, unpack, unpacked_detail
 from comparator.store.rows import (
     ComparisonFilter,
     ComparisonLine,
@@ -314,7 +314,7 @@ SCATTERED_MAX: Final = 5_000
 SELECT_SEARCHED = """
 SELECT
     served_at, exchange_id, route, served_by, stage, verdict, cause, confirmed, effects_compared, served_status, mirrored_status,
-    served_us, mirrored_us, rows_served, rows_mirrored, difference_count
+    served_us, mirrored_us, rows_served, rows_mirrored, difference_count, detail
 FROM shadow.comparison
 WHERE served_at >= $1 AND (served_at, exchange_id) < ($2, $3) AND ($4 = '' OR route = $4) AND ($5 = '' OR verdict = $5)
     AND ($6 = '' OR exchange_id = $6) AND ($7::bigint[] IS NULL OR key_digest = ANY($7))
@@ -357,7 +357,7 @@ async def comparison_page(
     searched = since, *before, routes[0], chosen.verdict, chosen.exchange_id, chosen.key_digests
     rest = routes[1], chosen.served_by, chosen.status, chosen.served_us_min
     records = await conn.fetch(SELECT_COMPARISON_PAGE, *searched, searched_max, *rest, limit)
-    lines = tuple([ComparisonLine(*record.values()) for record in records])
+    lines = tuple([_comparison_line(*record.values()) for record in records])
     if len(lines) < limit:
         last = await conn.fetchrow(SELECT_LAST_SEARCHED, *searched, searched_max - 1)
         return ComparisonPage(lines, (last["served_at"], last["exchange_id"]) if last else None)
@@ -416,4 +416,8 @@ async def exemplars_of(conn: Connection, exchange_ids: Sequence[str]) -> list[Ca
 
 def _comparison_row(values: dict[str, Any]) -> ComparisonRow:
     detail, timeline = unpacked_detail(values.pop("detail")), unpacked_timeline(values.pop("timeline"))
-    return ComparisonRow(detail=detail, timeline=timeline, **values)
+    return ComparisonRow(detail=detail, timeline=timeline, left_out=detail.left_out, **values)
+
+
+def _comparison_line(*values: Any) -> ComparisonLine:
+    return ComparisonLine(*values[:-1], left_out=left_out_of(values[-1]))

@@ -4,10 +4,10 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from comparator.exchanges.comparison import Comparison, places_by_rule
+from comparator.exchanges.comparison import Comparison, not_compared_text, places_by_rule
 from comparator.exchanges.difference import MIRRORED_KINDS, Kind
 from comparator.exchanges.json_values import shortened
-from comparator.exchanges.model import Role, Side
+from comparator.exchanges.model import EffectsOutcome, Role, Side
 from comparator.findings.cases import Case
 from comparator.findings.causes import CauseChange
 from comparator.stats.confidence import Interval, VerdictCounts, rate_interval
@@ -43,6 +43,23 @@ def render_comparison(comparison: Comparison, *, in_detail: bool = False) -> str
     return "\n".join(lines)
 
 
+def _example_lines(cases: Iterable[Case]) -> list[str]:
+    """Write one line for each example: its request, and what could not be compared in it."""
+    return [
+        f"  example {case.exchange}: {case.request.method} {case.request.target}{f' ({gap})' if gap else ''}"
+        for case in cases
+        for gap in [_gap_of(case)]
+    ]
+
+
+def _gap_of(case: Case) -> str:
+    sides = case.served, case.mirrored
+    return not_compared_text(
+        rows_compared=all(side.effects_outcome is EffectsOutcome.ATTRIBUTED for side in sides),
+        left_out={table for side in sides for table in side.left_out},
+    )
+
+
 def _ticket(ticket: str) -> str:
     return f" [{ticket}]" if ticket else ""
 
@@ -56,7 +73,7 @@ def _headline(comparison: Comparison) -> str:
         if comparison.effects_compared
         else ""
     )
-    left_out = f", table {', '.join(comparison.left_out)} left out" if comparison.partial else ""
+    left_out = f", {not_compared_text(rows_compared=True, left_out=comparison.left_out)}" if comparison.partial else ""
     return f"{comparison.verdict}{cause}{left_out}{confirmed}; served by the {comparison.served_by}{written}"
 
 
@@ -111,7 +128,7 @@ def render_finding(finding: Finding, cases: Iterable[Case] = ()) -> str:
         lines.append(f"  shown by {_counted('cause', finding.causes)} {', '.join(finding.causes)}")
     if finding.state_by:
         lines.append(f"  {finding.state} by {finding.state_by}: {finding.state_reason}")
-    examples = [f"  example {case.exchange}: {case.request.method} {case.request.target}" for case in cases]
+    examples = _example_lines(cases)
     if examples:
         lines += [
             *examples,
@@ -216,7 +233,7 @@ def render_cause(cause: CauseRow, findings: Sequence[Finding] = (), cases: Itera
             f"                  {shortened(f.example, LINE_CHARS)}"
             for f in findings
         ]
-    examples = [f"  example {case.exchange}: {case.request.method} {case.request.target}" for case in cases]
+    examples = _example_lines(cases)
     if examples:
         lines += [
             *examples,

@@ -145,11 +145,11 @@ async def add_rule_totals(conn: Connection, fresh: Iterable[ComparedExchange]) -
 ADD_SLOTS = """
 INSERT INTO shadow.slot_total (
     slot, route, served_by, requests, compared, mismatches, row_mismatches, mirrored_errors, rows_served, known,
-    transient, effects_compared
+    transient, effects_compared, rows_in_part
 )
 SELECT * FROM unnest(
     $1::timestamptz[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-    $10::bigint[], $11::bigint[], $12::bigint[]
+    $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[]
 )
 ON CONFLICT (slot, route, served_by) DO UPDATE SET
     requests = slot_total.requests + excluded.requests,
@@ -160,7 +160,8 @@ ON CONFLICT (slot, route, served_by) DO UPDATE SET
     rows_served = slot_total.rows_served + excluded.rows_served,
     known = slot_total.known + excluded.known,
     transient = slot_total.transient + excluded.transient,
-    effects_compared = slot_total.effects_compared + excluded.effects_compared
+    effects_compared = slot_total.effects_compared + excluded.effects_compared,
+    rows_in_part = slot_total.rows_in_part + excluded.rows_in_part
 """
 
 
@@ -179,6 +180,7 @@ async def _add_slots(conn: Connection, fresh: Iterable[ComparedExchange]) -> Non
             comparison.verdict is Verdict.KNOWN,
             comparison.verdict is Verdict.TRANSIENT,
             comparison.verdict is not Verdict.FAILED and comparison.effects_compared,
+            comparison.partial,
         )
         earlier = sums.setdefault(key, [0] * len(figures))
         sums[key] = [before + int(figure) for before, figure in zip(earlier, figures, strict=True)]

@@ -1,6 +1,7 @@
 """Define the values that `comparator.store.queries` reads from the store. Pure."""
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from comparator.exchanges.difference import Kind
@@ -218,7 +219,10 @@ class RouteLatency:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonLine:
-    """One stored comparison without its details; `cause` is "none" for none, durations are in microseconds."""
+    """One stored comparison without its differences; `cause` is "none" for none, durations are in microseconds.
+
+    `left_out` are the tables that were not compared, each with the reason.
+    """
 
     served_at: dt.datetime
     exchange_id: str
@@ -236,6 +240,7 @@ class ComparisonLine:
     rows_served: int
     rows_mirrored: int
     difference_count: int
+    left_out: Mapping[str, LeftOutReason]
 
 
 @dataclass(frozen=True, slots=True)

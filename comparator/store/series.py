@@ -31,12 +31,14 @@ class CountBin:
     Attributes:
         begins: its begin.
         counts: comparisons by verdict.
-        rows_compared: those of them in which rows were compared.
+        rows_compared: those of them in which the rows of all tables were compared.
+        rows_in_part: those of them in which rows were compared, but for those of some tables.
     """
 
     begins: dt.datetime
     counts: VerdictCounts
     rows_compared: int
+    rows_in_part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,16 @@ SELECT
     count(*) FILTER (WHERE verdict = 'mismatch') AS mismatch,
     count(*) FILTER (WHERE verdict = 'transient') AS transient,
     count(*) FILTER (WHERE verdict = 'failed') AS failed,
-    count(*) FILTER (WHERE effects_compared) AS rows_compared
+    count(*) FILTER (WHERE effects_compared AND NOT rows_in_part AND verdict <> 'failed') AS rows_compared,
+    count(*) FILTER (WHERE rows_in_part) AS rows_in_part
 FROM shadow.comparison WHERE served_at >= $1 AND served_at < $2
 GROUP BY 1 ORDER BY 1
 """
 SELECT_COUNTS = """
 SELECT
     date_bin($3, minute, $1) AS begins, sum(match)::bigint AS match, sum(known)::bigint AS known, sum(mismatch)::bigint AS mismatch,
-    sum(transient)::bigint AS transient, sum(failed)::bigint AS failed, sum(effects_compared)::bigint AS rows_compared
+    sum(transient)::bigint AS transient, sum(failed)::bigint AS failed, sum(rows_whole)::bigint AS rows_compared,
+    sum(rows_in_part)::bigint AS rows_in_part
 FROM shadow.step_count WHERE minute >= $1 AND minute < $2
 GROUP BY 1 ORDER BY 1
 """
@@ -72,7 +76,7 @@ SELECT_SLOT_COUNTS = """
 SELECT
     date_bin($3, slot, $1) AS begins, sum(compared - known - mismatches - transient)::bigint AS match, sum(known)::bigint AS known,
     sum(mismatches)::bigint AS mismatch, sum(transient)::bigint AS transient, sum(requests - compared)::bigint AS failed,
-    sum(effects_compared)::bigint AS rows_compared
+    sum(effects_compared - rows_in_part)::bigint AS rows_compared, sum(rows_in_part)::bigint AS rows_in_part
 FROM shadow.slot_total WHERE slot >= $1 AND slot < $2
 GROUP BY 1 ORDER BY 1
 """
@@ -91,6 +95,7 @@ async def counts_over_time(
             record["begins"],
             VerdictCounts(record["match"], record["known"], record["mismatch"], record["transient"], record["failed"]),
             record["rows_compared"],
+            record["rows_in_part"],
         )
         for record in records
     )

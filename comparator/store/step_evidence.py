@@ -117,11 +117,12 @@ async def add_step_evidence(conn: Connection, fresh: Sequence[ComparedExchange],
 
 ADD_COUNTS = """
 INSERT INTO shadow.step_count (
-    stage, minute, route, served_by, match, known, mismatch, transient, failed, pairs, judged, effects_compared, partial
+    stage, minute, route, served_by, match, known, mismatch, transient, failed, pairs, judged, effects_compared, partial, rows_whole,
+    rows_in_part
 )
 SELECT * FROM unnest(
     $1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-    $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[]
+    $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[]
 )
 ON CONFLICT (stage, minute, route, served_by) DO UPDATE SET
     match = step_count.match + excluded.match,
@@ -132,7 +133,9 @@ ON CONFLICT (stage, minute, route, served_by) DO UPDATE SET
     pairs = step_count.pairs + excluded.pairs,
     judged = step_count.judged + excluded.judged,
     effects_compared = step_count.effects_compared + excluded.effects_compared,
-    partial = step_count.partial + excluded.partial
+    partial = step_count.partial + excluded.partial,
+    rows_whole = step_count.rows_whole + excluded.rows_whole,
+    rows_in_part = step_count.rows_in_part + excluded.rows_in_part
 """
 _VERDICTS: Final = (Verdict.MATCH, Verdict.KNOWN, Verdict.MISMATCH, Verdict.TRANSIENT, Verdict.FAILED)
 
@@ -147,6 +150,8 @@ async def _add_counts(conn: Connection, fresh: Iterable[ComparedExchange]) -> No
             judged,
             judged and _says_all_of_rows(one.comparison),
             judged and one.comparison.partial and not one.comparison.differing_tables,
+            one.comparison.rows_whole,
+            one.comparison.partial,
         )
         key = one.exchange.stage, minute_of(served_at(one)), one.exchange.route, str(one.comparison.served_by)
         earlier = sums.get(key) or [0] * len(figures)

@@ -20,13 +20,13 @@ INSERT_COMPARISONS = """
 INSERT INTO shadow.comparison (
     served_at, exchange_id, route, key_digest, served_by, stage, verdict, cause, confirmed, effects_compared,
     effects_note, served_status, mirrored_status, served_us, mirrored_us, rows_served, rows_mirrored,
-    difference_count, detail, compared_at, finding_set, release, timeline
+    difference_count, detail, compared_at, finding_set, release, timeline, rows_in_part
 )
 SELECT * FROM unnest(
     $1::timestamptz[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::boolean[], $10::boolean[], $11::text[], $12::integer[], $13::integer[], $14::bigint[], $15::bigint[],
     $16::integer[], $17::integer[], $18::integer[], $19::bytea[], $20::timestamptz[],
-    $21::text[], $22::text[], $23::bytea[]
+    $21::text[], $22::text[], $23::bytea[], $24::boolean[]
 )
 ON CONFLICT (served_at, exchange_id) DO NOTHING
 RETURNING served_at, exchange_id
@@ -68,6 +68,7 @@ def _row(compared: ComparedExchange) -> tuple[object, ...]:
         set_id(compared),
         compared.release.label,
         packed_timeline(compared.timeline),
+        comparison.partial,
     )
 
 

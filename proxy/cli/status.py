@@ -200,7 +200,8 @@ def _accounting_lines(reading: Reading) -> list[str]:
     lines = [f"served    {accounting.served}  (lag {reading.lag_s:.1f} s)"]
     for name, by_label in parts.items():
         causes = ", ".join(f"{label} {count}" for label, count in sorted(by_label.items()))
-        lines.append(f"  {name:<9} {sum(by_label.values()):>8}  {causes}".rstrip())
+        gaps = f"; of these {accounting.gaps()}" if name == "compared" and accounting.gaps() else ""
+        lines.append(f"  {name:<9} {sum(by_label.values()):>8}  {causes}{gaps}".rstrip())
     lines.append(f"  in flight {accounting.in_flight:>8}")
     return lines
 

@@ -61,7 +61,10 @@ def table(reading: Reading, result: TrafficResult) -> Table:
     grid.add_column("meaning", style="dim")
     grid.add_row("served", str(accounting.served), f"by the proxy; clients count {result.sent}")
     grid.add_row("compared", str(sum(accounting.compared.values())), counts(accounting.compared))
-    grid.add_row("[green]match[/]", str(accounting.compared.get("match", 0)), "same response, same committed rows")
+    gaps = f"; {accounting.gaps('match')}" if accounting.gaps("match") else ""
+    grid.add_row(
+        "[green]match[/]", str(accounting.compared.get("match", 0)), f"same response, same committed rows{gaps}"
+    )
     grid.add_row("[red]mismatch[/]", str(accounting.compared.get("mismatch", 0)), "confirmed by a second run")
     grid.add_row("skipped", str(sum(accounting.skipped.values())), counts(accounting.skipped))
     grid.add_row("failed", str(sum(accounting.failed.values())), counts(accounting.failed))

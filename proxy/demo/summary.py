@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from comparator import postgres
-from comparator.exchanges.comparison import Verdict
+from comparator.exchanges.comparison import Verdict, not_compared_text
 from comparator.exchanges.difference import Kind
 from comparator.exchanges.model import Role, Side
 from comparator.exchanges.visible_text import visible
@@ -158,7 +158,8 @@ def accounting_table(numbers: Accounting, accounts: Sequence[WriterAccount]) -> 
     table.add_row("served", str(numbers.served), "")
     for name in ("compared", "skipped", "dropped", "failed"):
         part = getattr(numbers, name)
-        table.add_row(f"- {name}", str(sum(part.values())), counts(part))
+        gaps = f"; of these {numbers.gaps()}" if name == "compared" and numbers.gaps() else ""
+        table.add_row(f"- {name}", str(sum(part.values())), f"{counts(part)}{gaps}")
     table.add_row("- in flight", str(numbers.in_flight), "")
     missing = sum(len(account.missing) + len(account.unwritten) for account in accounts)
     table.add_row("missing", str(missing), "nothing is missing" if not missing else "[red]it must be 0[/]")
@@ -235,7 +236,8 @@ def _example(cause: CauseRow, row: ComparisonRow) -> Panel:
             table.add_row(part, oriented_kind(difference.kind, served_by), *map(_plain, cells))
         if len(differences) > _DIFFERENCES_MAX:
             table.add_row(part, "", f"and {len(differences) - _DIFFERENCES_MAX} more")
-    title = escape(visible(f"{cause.title}; for example {row.exchange_id}"))
+    gap = not_compared_text(rows_compared=row.effects_compared, left_out=row.left_out)
+    title = escape(visible(f"{cause.title}; for example {row.exchange_id}{f', {gap}' if gap else ''}"))
     return Panel(table, title=title, title_align="left")
 
 

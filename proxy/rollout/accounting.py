@@ -32,6 +32,8 @@ JOURNAL_DROPPED: Final = "shadow_journal_dropped_total"
 ROUTE_DROPPED: Final = "shadow_route_dropped_total"
 REQUEST_DURATION: Final = "shadow_request_duration_seconds"
 COMPARED: Final = "shadow_compared_total"
+RESPONSE_ONLY: Final = "shadow_response_only_total"
+IN_PART: Final = "shadow_compared_in_part_total"
 SKIPPED: Final = "shadow_skipped_total"
 FAILED: Final = "shadow_failed_total"
 DROPPED: Final = "shadow_dropped_total"
@@ -183,7 +185,12 @@ def _median_and_p99_ms(samples: Samples, name: str) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Accounting:
-    """The outcome of every served exchange, by verdict or cause."""
+    """The outcome of every served exchange, by verdict or cause.
+
+    Attributes:
+        response_only: of those compared, the ones whose rows were not compared, by verdict.
+        in_part: of those compared, the ones whose rows were compared except those of some tables, by verdict.
+    """
 
     served: int = 0
     compared: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -191,6 +198,18 @@ class Accounting:
     dropped: Mapping[str, int] = field(default_factory=dict[str, int])
     failed: Mapping[str, int] = field(default_factory=dict[str, int])
     in_flight: int = 0
+    response_only: Mapping[str, int] = field(default_factory=dict[str, int])
+    in_part: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def gaps(self, verdict: str = "") -> str:
+        """Say how many of the comparisons with a verdict, or of all, rest on the responses alone or on some tables only; "" for none."""
+        alone, part = (
+            sum(count for name, count in counts.items() if verdict in {"", name})
+            for counts in (self.response_only, self.in_part)
+        )
+        texts = [f"{alone} by the responses alone"] if alone else []
+        texts += [f"{part} without some tables"] if part else []
+        return ", ".join(texts)
 
     @property
     def balance(self) -> int:
@@ -258,6 +277,8 @@ def accounting_of(served: Samples, mirrored: Samples) -> Accounting:
         skipped=_added(skipped, by_label(served, SKIPPED, "cause")),
         dropped=_added({"journal": lost} if lost else {}, dropped_by_proxy),
         failed=failed,
+        response_only=by_label(mirrored, RESPONSE_ONLY, "verdict"),
+        in_part=by_label(mirrored, IN_PART, "verdict"),
         in_flight=int(total(served, JOURNAL_QUEUED) + total(served, JOURNAL_WRITTEN)) - ended,
     )
 

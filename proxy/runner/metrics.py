@@ -74,6 +74,12 @@ class RunnerMetrics:
             ["route", "verdict", "reason"],
             registry=registry,
         )
+        self.in_part = Counter(
+            "shadow_compared_in_part_total",
+            "Exchanges whose rows were compared except those of some tables, by verdict; shadow_left_out_tables_total names the tables.",
+            ["route", "verdict"],
+            registry=registry,
+        )
         self.skipped = Counter(
             "shadow_skipped_total",
             "Exchanges not mirrored or not compared, by cause.",

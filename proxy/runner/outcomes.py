@@ -77,6 +77,8 @@ class Outcomes:
             if comparison.response_only:
                 reason = comparison.effects_note
                 self.metrics.response_only.labels(exchange.route, comparison.verdict.value, reason).inc()
+            if comparison.partial:
+                self.metrics.in_part.labels(exchange.route, comparison.verdict.value).inc()
         if self._entries.get(exchange.id) is entry:
             del self._entries[exchange.id], self._delivered_us[exchange.id]
         await self.buffer.add(entry, mirrored, cause)

@@ -48,6 +48,7 @@ class Range:
         bins: comparisons by bin.
         by_side: comparisons by serving side.
         mismatches: exchanges that differ.
+        rows_compared: comparisons of the rows of all tables; `rows_in_part` those without the rows of some, the others are of responses alone.
         interval: of the mismatch rate; it holds at all times at once, with 99 %.
         routes: routes with a comparison.
         keys: different keys of all comparisons that are kept.
@@ -58,6 +59,7 @@ class Range:
     compared: int
     mismatches: int
     rows_compared: int
+    rows_in_part: int
     interval: Interval
     bins: tuple[int, ...]
     by_side: Mapping[str, int]
@@ -145,6 +147,7 @@ def _range(activity: ComparedActivity, bins: _Bins, keys: int) -> Range:
         activity.compared,
         activity.mismatches,
         activity.rows_compared,
+        activity.rows_in_part,
         interval,
         bins.sums(activity.bins),
         dict(activity.by_side),

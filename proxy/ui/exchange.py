@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from comparator.exchanges.comparison import Verdict
-from comparator.exchanges.model import LeftOutReason
 from comparator.store import cause_activity, causes, queries
 from comparator.store.rows import ComparisonRow
 from comparator.verdict import Comparator
@@ -54,7 +53,6 @@ class ExchangeDocument:
     more: int
     example: CaseView | None
     others: int = 0
-    left_out: Mapping[str, LeftOutReason] = field(default_factory=dict[str, LeftOutReason])
 
 
 async def read(request: ScreenRequest) -> ExchangeDocument:
@@ -100,7 +98,7 @@ async def read(request: ScreenRequest) -> ExchangeDocument:
             row.cause,
             confirmed=row.confirmed,
             rows_compared=row.effects_compared,
-            left_out=row.detail.left_out,
+            left_out=row.left_out,
         ),
         causes={
             identity: f"{titles[identity].where} {titles[identity].what}" for identity in ids if identity in titles
@@ -111,5 +109,4 @@ async def read(request: ScreenRequest) -> ExchangeDocument:
         more=max(0, len(texts) - len(lines)) + row.detail.omitted,
         example=example,
         others=len(found) - 1,
-        left_out=row.detail.left_out,
     )

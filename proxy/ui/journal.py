@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from comparator.exchanges.comparison import Verdict
+from comparator.exchanges.comparison import Verdict, not_compared_text
 from comparator.exchanges.model import Side
 from comparator.findings.redaction import digest_key
 from comparator.store import queries
@@ -47,10 +47,11 @@ TONES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class JournalLine:
-    """One exchange, with the tone of its verdict."""
+    """One exchange, with the tone of its verdict, and what the verdict does not rest on; "" if it rests on the rows of all tables."""
 
     comparison: ComparisonLine
     tone: str
+    not_compared: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ async def read(request: ScreenRequest) -> JournalDocument:
         older = lines[-1].served_at, lines[-1].exchange_id
     selection = {name: value for name, value in query.items() if name not in {"before", "id"}}
     return JournalDocument(
-        lines=tuple(JournalLine(one, TONES[Verdict(one.verdict)]) for one in lines),
+        lines=tuple(_line(one) for one in lines),
         chosen=chosen,
         key=key,
         key_problem=""
@@ -114,6 +115,14 @@ async def read(request: ScreenRequest) -> JournalDocument:
         export=urlencode(selection),
         exports=tuple(FORMATS) if journal_exists(settings.journal) else (),
     )
+
+
+def _line(one: ComparisonLine) -> JournalLine:
+    verdict = Verdict(one.verdict)
+    if verdict is Verdict.FAILED:
+        return JournalLine(one, TONES[verdict], "")
+    gap = not_compared_text(rows_compared=one.effects_compared, left_out=one.left_out)
+    return JournalLine(one, "few" if verdict is Verdict.MATCH and one.left_out else TONES[verdict], gap)
 
 
 async def _page(

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from comparator.exchanges.comparison import NO_CAUSE, Verdict, VerdictCause
+from comparator.exchanges.comparison import NO_CAUSE, Verdict, VerdictCause, not_compared_text
 from comparator.exchanges.skip import Skip
 from proxy.runner.skip_causes import RunnerSkip, SkipCause
 
@@ -66,9 +66,8 @@ def outcome_of(
         rows_compared: whether the rows were compared, beside the responses.
         left_out: tables whose rows were not compared although those of others were.
     """
-    rows = "" if rows_compared else "; rows were not compared"
-    if rows_compared and left_out:
-        rows = f"; table {', '.join(sorted(left_out))} left out"
+    text = not_compared_text(rows_compared=rows_compared, left_out=left_out)
+    rows = f"; {text}" if text else ""
     match verdict:
         case Verdict.MATCH:
             return OutcomeText(

@@ -54,6 +54,8 @@ class MatchRate:
 
     Attributes:
         begins: begin of the chart: of the time range, or of the first comparison in it.
+        rows_compared: comparisons of the rows of all tables.
+        rows_in_part: comparisons without the rows of some tables; the others are of responses alone.
         known: comparisons with declared known differences only, which count as matches.
         transient: comparisons whose difference did not reproduce, which count as matches.
         failed: comparisons that could not be made, which do not count.
@@ -66,6 +68,7 @@ class MatchRate:
     matched: int
     interval: Interval
     rows_compared: int
+    rows_in_part: int
     known: int
     transient: int
     failed: int
@@ -388,6 +391,7 @@ async def _match(conn: Connection, request: ScreenRequest) -> MatchRate:
         matched=counts.good,
         interval=rate_interval(counts.good, counts.compared, alpha=ALPHA),
         rows_compared=sum(one.rows_compared for one in counted),
+        rows_in_part=sum(one.rows_in_part for one in counted),
         known=counts.known,
         transient=counts.transient,
         failed=counts.failed,

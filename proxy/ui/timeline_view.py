@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from comparator.exchanges.comparison import Verdict
+from comparator.exchanges.comparison import Verdict, not_compared_text
 from comparator.exchanges.model import Side
 from comparator.store.rows import ComparisonRow
 from comparator.store.timeline import CommitSpan, Timeline
@@ -200,7 +200,13 @@ def _commits(span: CommitSpan | None, lane: Lane, role: str, database: str, net:
 
 
 def verdict_text(row: ComparisonRow) -> str:
-    """Say the verdict of a stored comparison: `mismatch: response and rows, 9 places differ`."""
+    """Say the verdict of a stored comparison, and what it does not rest on: `mismatch: response and rows, 9 places differ`."""
+    gap = not_compared_text(rows_compared=row.effects_compared, left_out=row.left_out)
+    text = _result_text(row)
+    return f"{text}; {gap}" if gap and row.verdict != Verdict.FAILED else text
+
+
+def _result_text(row: ComparisonRow) -> str:
     if row.verdict in {Verdict.MISMATCH, Verdict.TRANSIENT}:
         where = {"response": "response", "effects": "rows", "response_and_effects": "response and rows"}
         place = "place differs" if row.difference_count == 1 else "places differ"

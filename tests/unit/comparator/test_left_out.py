@@ -2,22 +2,26 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from comparator.exchanges.comparison import Comparison, Verdict
-from comparator.exchanges.model import LeftOutReason, Observation, Side
-from comparator.findings.cases import case_of, dump, load
+from comparator.errors import CaseError
+from comparator.exchanges.comparison import Comparison, Verdict, not_compared_text
+from comparator.exchanges.model import Effects, EffectsOutcome, LeftOutReason, Observation, Side
+from comparator.findings.cases import case_of, dump, load, open_case
 from comparator.findings.redaction import Redactor, keyed_digest
 from comparator.metrics import ComparatorMetrics
 from comparator.settings import CompareSettings
 from comparator.stats.confidence import VerdictCounts
-from comparator.store.comparison_detail import detail_of, packed_detail, unpacked_detail
-from comparator.store.report import Summary, render_comparison, render_summary
+from comparator.store.comparison_detail import detail_of, left_out_of, pack, packed_detail, unpacked_detail
+from comparator.store.report import Summary, render_comparison, render_finding, render_summary
+from comparator.store.rows import Finding
 from comparator.verdict import Comparator, confirm
 from tests.support.comparisons import NOW, effects, exchange, insert, mirrored, response, served
 
 SHARED = LeftOutReason.SHARED
+FINDING = Finding("f", "r", "column", "t.c", "s", "changed", "new", "", "", NOW, NOW, NOW, 1, "", 1)
 
 
 def leaving_out(observation: Observation, *tables: str) -> Observation:
@@ -59,6 +63,66 @@ def test_example_keeps_the_tables_that_were_left_out() -> None:
     both = leaving_out(served(response({})), "audit"), mirrored(response({}))
     case = case_of(exchange("a"), *both, Redactor((), keyed_digest(b"salt")))
     assert load(dump(case)).served.left_out == {"audit": SHARED}
+
+
+@pytest.mark.parametrize(
+    ("stored", "reasons"),
+    [
+        (None, {}),
+        (b"{}", {}),
+        (b'{"left_out":[]}', {}),
+        (b'{"left_out":["audit","job"]}', {"audit": LeftOutReason.UNKNOWN, "job": LeftOutReason.UNKNOWN}),
+        *((f'{{"left_out":{{"t":"{reason}"}}}}'.encode(), {"t": reason}) for reason in LeftOutReason),
+    ],
+)
+def test_tables_left_out_are_read_in_every_form_in_which_a_version_stored_them(
+    stored: bytes | None, reasons: dict[str, LeftOutReason]
+) -> None:
+    packed = None if stored is None else pack(stored)
+    assert unpacked_detail(packed).left_out == left_out_of(packed) == reasons
+    case = case_of(exchange("a"), served(response({})), mirrored(response({})), Redactor((), keyed_digest(b"salt")))
+    side = msgspec.json.decode(dump(case))["served"] | (msgspec.json.decode(stored) if stored else {})
+    text = msgspec.json.encode(msgspec.json.decode(dump(case)) | {"served": side})
+    assert open_case(load(text)).served.effects.left_out == reasons
+    assert msgspec.json.decode(msgspec.json.encode(load(text)))["served"].get("left_out", {}) == side.get(
+        "left_out", {}
+    )
+
+
+@pytest.mark.parametrize("damaged", [b"no zstd", pack(b"{"), pack(b'{"left_out":{"t":"of a later version"}}')])
+def test_detail_that_cannot_be_read_is_an_error_with_a_name(damaged: bytes) -> None:
+    with pytest.raises(CaseError, match="damaged"):
+        unpacked_detail(damaged)
+    with pytest.raises(CaseError, match="damaged"):
+        left_out_of(damaged)
+
+
+@pytest.mark.parametrize(
+    ("rows_compared", "tables", "text"),
+    [
+        (True, (), ""),
+        (True, ("audit",), "table audit left out"),
+        (True, ("job", "audit"), "tables audit, job left out"),
+        (False, (), "rows not compared"),
+        (False, ("audit",), "rows not compared"),
+    ],
+)
+def test_text_says_what_a_verdict_does_not_rest_on(rows_compared: bool, tables: tuple[str, ...], text: str) -> None:
+    assert not_compared_text(rows_compared=rows_compared, left_out=tables) == text
+
+
+@pytest.mark.parametrize(
+    ("observation", "text"),
+    [
+        (served(response({}), effects()), ""),
+        (leaving_out(served(response({}), effects()), "audit"), " (table audit left out)"),
+        (replace(served(response({})), effects=Effects(EffectsOutcome.LOST)), " (rows not compared)"),
+    ],
+)
+def test_lists_of_examples_say_what_was_not_compared_in_them(observation: Observation, text: str) -> None:
+    case = case_of(exchange("a"), observation, mirrored(response({}), effects()), Redactor((), keyed_digest(b"salt")))
+    (line,) = [one for one in render_finding(FINDING, [case]).splitlines() if one.startswith("  example a")]
+    assert line.endswith(f"{case.request.target}{text}")
 
 
 def test_summary_tells_apart_what_was_compared_without_a_table() -> None:

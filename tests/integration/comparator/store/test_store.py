@@ -3,25 +3,33 @@
 import asyncio
 import datetime as dt
 import random
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
 from comparator.errors import StoreUnavailableError, UnknownFindingError
-from comparator.exchanges.comparison import Verdict
+from comparator.exchanges.comparison import Verdict, VerdictCause
 from comparator.exchanges.model import EffectsOutcome, LeftOutReason
 from comparator.exchanges.release import ReleasePair
 from comparator.findings.clustering import FindingState
+from comparator.postgres import connect
+from comparator.postgres import migrate as postgres_migrate
 from comparator.settings import StoreSettings
 from comparator.stats.confidence import VerdictCounts
-from comparator.store import queries
-from comparator.store.comparison_detail import ComparedExchange
+from comparator.store import cause_activity, queries, series
+from comparator.store.comparison_detail import ComparedExchange, pack
+from comparator.store.rows import ComparisonFilter
 from comparator.store.schema import migrate, partition_of, partitions
 from comparator.store.store import Store
 from tests.support.comparisons import NOW, compared, mismatch
+from tests.support.paths import ROOT
 
+MIGRATIONS = ROOT / "comparator" / "store" / "migrations"
 SINCE = NOW - dt.timedelta(days=1)
 
 
@@ -86,6 +94,95 @@ async def test_comparisons_without_some_tables_are_counted_apart_by_table_and_re
     async with store.connection() as conn:
         found = await queries.partial_counts(conn, since=SINCE.date())
     assert found == {"v2_score": {tuple(reasons.items()): VerdictCounts(match=1, mismatch=1)}}
+
+
+async def test_everywhere_the_same_comparisons_rest_on_all_rows_on_some_tables_or_on_responses(store: Store) -> None:
+    part = {"audit": LeftOutReason.SHARED}
+    lost = EffectsOutcome.ATTRIBUTED, EffectsOutcome.LOST
+    changes: list[dict[str, Any]] = [
+        {},
+        {"left_out": part},
+        {"left_out": part, "verdict": Verdict.KNOWN},
+        {"effects_compared": False, "effects_outcomes": lost},
+        {"verdict": Verdict.FAILED, "cause": VerdictCause.TRUNCATED, "left_out": part},
+    ]
+    batch = [compared(f"m{number}") for number in range(len(changes))] + [mismatch("d"), mismatch("e")]
+    changes += [
+        {"left_out": part, "differing_tables": ("stamp",)},
+        {"effects_compared": False, "effects_outcomes": lost},
+    ]
+    batch = [
+        replace(one, comparison=replace(one.comparison, **change)) for one, change in zip(batch, changes, strict=True)
+    ]
+    await store.add(batch)
+    span: dict[str, Any] = {"since": SINCE, "until": SINCE + dt.timedelta(days=2)}
+    async with store.connection() as conn:
+        charts = [await series.counts_over_time(conn, **span, bin_s=bin_s) for bin_s in (30, 300, 600)]
+        lists = [
+            await cause_activity.compared_activity(conn, **span, bin_length=dt.timedelta(seconds=bin_s))
+            for bin_s in (30, 600)
+        ]
+        whole = await queries.totals(conn, since=SINCE.date())
+        alone = await queries.response_only_counts(conn, since=SINCE.date())
+        in_part = await queries.partial_counts(conn, since=SINCE.date())
+        page = await queries.comparison_page(
+            conn, ComparisonFilter(), since=SINCE, before=(span["until"], ""), limit=len(batch)
+        )
+        row = (await queries.comparisons(conn, since=SINCE, exchange_id="m1"))[0]
+    rest = {"alone": sum(c.compared for c in alone["v2_score"].values())}
+    rest["part"] = sum(c.compared for c in in_part["v2_score"].values())
+    rest["whole"] = queries.counts_of(whole).compared - rest["alone"] - rest["part"]
+    assert rest == {"whole": 1, "part": 3, "alone": 2}
+    for bins in charts:
+        counts = sum((one.counts for one in bins), VerdictCounts())
+        assert (counts.compared, counts.failed) == (6, 1)
+        assert (sum(b.rows_compared for b in bins), sum(b.rows_in_part for b in bins)) == (1, 3)
+    assert [(one.compared, one.rows_compared, one.rows_in_part) for one in lists] == [(6, 1, 3)] * 2
+    assert {line.exchange_id for line in page.lines if line.left_out == part} == {"m1", "m2", "m4", "d"}
+    assert row.left_out == part
+
+
+INSERT_BEFORE_0010 = (
+    """
+    INSERT INTO shadow.comparison (
+        served_at, exchange_id, route, served_by, stage, verdict, cause, effects_compared, effects_note, served_us, mirrored_us,
+        rows_served, rows_mirrored, difference_count, detail, compared_at
+    ) VALUES ($1, 'old', 'r', 'legacy', 's', 'match', 'none', true, '', 1, 1, 0, 0, 0, $2, $1)
+    """,
+    "INSERT INTO shadow.slot_total VALUES (date_bin('10 minutes', $1::timestamptz, 'epoch'), 'r', 'legacy', 5, 4, 0, 0, 0, 9, 1, 1, 3)",
+    "INSERT INTO shadow.step_count VALUES ('s', date_trunc('minute', $1::timestamptz), 'r', 'legacy', 2, 1, 0, 1, 1, 5, 4, 3)",
+)
+
+
+async def test_store_of_an_earlier_version_is_migrated_with_its_counts(database: str, tmp_path: Path) -> None:
+    for file in sorted(MIGRATIONS.glob("*.sql"))[:9]:
+        shutil.copy(file, tmp_path)
+    conn = await connect(database, timeout_s=10)
+    await postgres_migrate(conn, "comparator", tmp_path)
+    comparison, *counts = INSERT_BEFORE_0010
+    await conn.execute(comparison, NOW, pack(b'{"left_out":["audit"]}'))
+    for statement in counts:
+        await conn.execute(statement, NOW)
+    assert len(await migrate(conn)) == len(list(MIGRATIONS.glob("*.sql"))) - 9
+    span: dict[str, Any] = {"since": SINCE, "until": SINCE + dt.timedelta(days=2)}
+    for bin_s in (300, 600):
+        (counted,) = await series.counts_over_time(conn, **span, bin_s=bin_s)
+        assert (counted.counts, counted.rows_compared, counted.rows_in_part) == (VerdictCounts(2, 1, 0, 1, 1), 3, 0)
+    page = await queries.comparison_page(conn, ComparisonFilter(), since=SINCE, before=(span["until"], ""), limit=5)
+    assert [line.left_out for line in page.lines] == [{"audit": LeftOutReason.UNKNOWN}]
+    await conn.close()
+
+
+async def test_details_of_an_earlier_version_are_read_in_lists_and_alone(store: Store) -> None:
+    await store.add([compared("a"), mismatch("b")])
+    async with store.connection() as conn:
+        await conn.execute("UPDATE shadow.comparison SET detail = $1", pack(b'{"left_out":["audit"]}'))
+        until = SINCE + dt.timedelta(days=2)
+        page = await queries.comparison_page(conn, ComparisonFilter(), since=SINCE, before=(until, ""), limit=5)
+        rows = await queries.comparisons(conn, since=SINCE)
+        tried = await queries.newest_details(conn, since=SINCE, limit=5)
+    found = [one.left_out for one in (*page.lines, *rows)] + [detail.left_out for _, _, detail in tried]
+    assert found == [{"audit": LeftOutReason.UNKNOWN}] * 6
 
 
 async def test_same_batch_given_twice_changes_nothing(store: Store) -> None:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from comparator.exchanges.model import LeftOutReason
 from comparator.findings.redaction import digest_key
 from comparator.settings import StoreSettings
 from comparator.store.store import Store
@@ -52,6 +53,8 @@ async def client(tmp_path_factory: pytest.TempPathFactory, postgres_dsn: str) ->
         writer.append(
             exchange(f"exchange{number}", key=f"0x{number % 3}", headers=headers, target=f"/score/0x{number % 3}")
         )
+    whole = compared("without", equal(COUNT), at=now, key=1)
+    batch.append(replace(whole, comparison=replace(whole.comparison, left_out={"audit": LeftOutReason.SHARED})))
     writer.close()
     async with (
         postgres.temporary_database(postgres_dsn) as database,
@@ -69,6 +72,21 @@ async def test_exchanges_are_found_by_their_key(client: aiohttp.ClientSession) -
         page = (await response.json())["page"]
     assert {line["comparison"]["exchange_id"] for line in page["lines"]} == {f"exchange{n}" for n in range(1, COUNT, 3)}
     assert page["key_problem"] == ""
+
+
+async def test_table_that_was_left_out_stands_beside_the_verdict_in_the_list_and_on_the_page(
+    client: aiohttp.ClientSession,
+) -> None:
+    async with client.get("/journal.json") as response:
+        lines = (await response.json())["page"]["lines"]
+    assert {(line["comparison"]["exchange_id"], line["tone"]) for line in lines if line["not_compared"]} == {
+        ("without", "few")
+    }
+    for path in ("/journal", "/exchanges/without"):
+        async with client.get(path) as response:
+            assert "table audit left out" in await response.text(), path
+    async with client.get("/") as response:
+        assert "without some tables in 1," in await response.text()
 
 
 @pytest.mark.parametrize("name", ["har", "ndjson", "gor"])

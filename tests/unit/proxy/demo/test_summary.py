@@ -46,6 +46,7 @@ def row(identity: str, *differences: DifferenceText, finding_set: str = "") -> C
         rows_served=3,
         rows_mirrored=3,
         difference_count=len(differences),
+        left_out={},
         detail=ComparisonDetail(differences=differences),
         finding_set=finding_set,
     )

@@ -52,6 +52,19 @@ def test_exchanges_without_an_outcome_are_in_flight() -> None:
     assert sums.balance == 0
 
 
+def test_comparisons_without_rows_or_without_some_tables_are_named_apart() -> None:
+    page = RUNNER + (
+        'shadow_response_only_total{route="a",verdict="match",reason="off"} 3\n'
+        'shadow_response_only_total{route="b",verdict="mismatch",reason="lost"} 1\n'
+        'shadow_compared_in_part_total{route="a",verdict="match"} 2\n'
+    )
+    sums = accounting_of(parse(PROXY), parse(page))
+    assert (sums.balance, sums.gaps()) == (0, "4 by the responses alone, 2 without some tables")
+    assert sums.gaps("match") == "3 by the responses alone, 2 without some tables"
+    assert sums.gaps("mismatch") == "1 by the responses alone"
+    assert sums.gaps("known") == accounting_of(parse(PROXY), parse(RUNNER)).gaps() == ""
+
+
 def test_exchange_that_the_proxy_dropped_and_the_runner_found_missing_counts_once() -> None:
     sums = accounting_of(parse(PROXY), parse(RUNNER.replace('cause="journal"} 0', 'cause="journal"} 3')))
     assert sums.dropped == {"journal": 1, "queue_full": 2}

@@ -2,10 +2,12 @@
 
 import datetime as dt
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from comparator.exchanges.comparison import Verdict
+from comparator.exchanges.model import LeftOutReason
 from comparator.store.comparison_detail import ComparisonDetail
 from comparator.store.rows import ComparisonRow
 from comparator.store.timeline import CommitSpan, MirrorSteps, Timeline
@@ -41,6 +43,7 @@ ROW = ComparisonRow(
     rows_served=7,
     rows_mirrored=7,
     difference_count=9,
+    left_out={},
     detail=ComparisonDetail(),
     compared_at=NOW + dt.timedelta(milliseconds=538),
     stored_at=NOW + dt.timedelta(milliseconds=541),
@@ -67,6 +70,19 @@ def test_all_steps_stand_in_their_order() -> None:
         "+535 ms aligned: the shadow holds live's rows again",
         "+541 ms stored: verdict committed",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"left_out": {"audit": LeftOutReason.SHARED}}, "match; table audit left out"),
+        ({"effects_compared": False}, "match; rows not compared"),
+        ({"effects_compared": False, "verdict": "failed", "cause": "mirrored_timeout"}, "failed: mirrored timeout"),
+    ],
+)
+def test_verdict_says_what_it_does_not_rest_on(changes: dict[str, Any], text: str) -> None:
+    row = replace(replace(ROW, verdict="match", cause="none"), **changes)
+    assert f"+376 ms compared: {text}" in lines(timeline_view(row))
 
 
 def test_times_are_those_of_the_request_and_its_offsets() -> None:
