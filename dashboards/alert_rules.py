@@ -4,7 +4,10 @@ An alert with an action carries the label that the proxy's Alertmanager webhook 
 legacy, `pause` keeps the current step. Only evidence against a candidate that serves clients rolls back: its errors, its latency,
 its memory, the rows and points that it writes. Evidence against the measurement pauses, because a rollout must not advance blind.
 
-Source of the rollback triggers and of their limits: the migration plan's immediate rollback triggers.
+Where a gate judges the same figure, the alert takes the limit that the gate has: the proxies export `rollout.gates`
+(`shadow_rollout_gate_setting`). Every condition holds within one installation.
+
+Source of the rollback triggers: the migration plan's immediate rollback triggers.
 """
 
 from collections.abc import Sequence
@@ -14,12 +17,18 @@ from typing import Final
 
 from dashboards import metric_catalog as metrics
 from dashboards import recording_rules as recorded
-from dashboards.promql import increase, increased, max_by, rate, sum_by
+from dashboards.links import DashboardUid, RunbookSection
+from dashboards.promql import (
+    INSTALLATION,
+    increase,
+    increased,
+    max_by,
+    per_installation,
+    rate,
+    spread_by,
+    sum_by,
+)
 
-ERROR_INCREASE_MAX: Final = 0.001
-MEMORY_MAX_BYTES: Final = 512 * 1024**2
-MISMATCH_RATE_MAX: Final = 0.001
-COMPARED_SHARE_MIN: Final = 0.8
 LAG_MAX_S: Final = 60
 SPOOL_AGE_MAX_S: Final = 120
 CLOCK_AHEAD_MAX_S: Final = 0.1
@@ -47,20 +56,6 @@ class RolloutAction(StrEnum):
     ROLLBACK = "rollback"
 
 
-class RunbookSection(StrEnum):
-    """The headings of RUNBOOK.md that alerts refer to."""
-
-    ROLL_BACK = "Clients get wrong, slow or no answers: roll back"
-    ROLLED_BACK = "Is it rolled back, and what did that cost?"
-    WHY = "Why did it roll back by itself?"
-    PAUSE = "Stop for tonight without rolling back"
-    DOWN = "What works while something is down"
-    MESSAGES = "Pages and messages"
-    SKIPPED = "Exchanges are skipped: why, and what to do"
-    SHARED_JOURNAL = "The shared journal: a broker, several machines"
-    MIGRATION = "A migration of the database"
-
-
 @dataclass(frozen=True, slots=True)
 class AlertRule:
     """One alerting rule.
@@ -74,6 +69,7 @@ class AlertRule:
         impact: what that means for clients and for the rollout.
         first_step: what the operator does first.
         runbook: the section of RUNBOOK.md with the commands.
+        dashboard: the dashboard that shows the figure.
         action: the label for the proxy's webhook; None for an alert that only notifies.
     """
 
@@ -85,38 +81,58 @@ class AlertRule:
     impact: str
     first_step: str
     runbook: RunbookSection
+    dashboard: DashboardUid
     action: RolloutAction | None = None
 
 
+WITHIN: Final = f"on ({INSTALLATION})"
+CANDIDATE_SERVES: Final = f"{WITHIN} ({max_by(metrics.CANDIDATE_SHARE.select())} > 0)"
+
+
+def gate_limit(setting: str) -> str:
+    """Return the limit that the gates have, one value for each installation.
+
+    Args:
+        setting: its name below `rollout.gates`.
+    """
+    return max_by(metrics.ROLLOUT_GATE_SETTING.select(setting=setting))
+
+
 def _while_candidate_serves(expression: str) -> str:
-    return f"({expression}) and on () ({max_by(metrics.CANDIDATE_SHARE.select())} > 0)"
+    return f"({expression}) and {CANDIDATE_SERVES}"
 
 
 def _enough_requests(series: recorded.RecordingRule, side: str) -> str:
-    return f"on () ({series.select(side=side)} >= {REQUESTS_MIN})"
+    return f"{WITHIN} ({series.select(side=side)} >= {REQUESTS_MIN})"
 
 
-_CANDIDATE_ERRORS: Final = f"sum({recorded.ERROR_RATIO.select(side='candidate')})"
+_CANDIDATE_ERRORS: Final = sum_by(recorded.ERROR_RATIO.select(side="candidate"))
+_LEGACY_ERRORS: Final = (
+    f"{recorded.ERROR_RATIO.select(side='legacy')} and {_enough_requests(recorded.SERVED_COUNT, 'legacy')}"
+)
 _BASELINE_ERRORS: Final = (
-    f"(sum({recorded.ERROR_RATIO.select(side='legacy')} and {_enough_requests(recorded.SERVED_COUNT, 'legacy')})"
-    f" or sum({recorded.ERROR_RATIO.select(side='candidate')} offset 1d) or vector(0))"
+    f"({sum_by(_LEGACY_ERRORS)}"
+    f" or {sum_by(recorded.ERROR_RATIO.select(side='candidate') + ' offset 1d')} or 0 * {_CANDIDATE_ERRORS})"
 )
 """The legacy's error ratio; while it serves too few requests, the candidate's own ratio of a day ago; without either, 0."""
 
 
-_MEMORY_HIGH: Final = f"{metrics.CANDIDATE_MEMORY.select()} > {MEMORY_MAX_BYTES}"
+_MEMORY_HIGH: Final = f"{metrics.CANDIDATE_MEMORY.select()} {per_installation('>')} ({gate_limit('rss_max_bytes')} > 0)"
+"""The setting 0 turns the gate off, and the alert too."""
 
 
 def _candidate_slower(
     candidate: recorded.RecordingRule,
     legacy: recorded.RecordingRule,
     *,
+    ratio_max: str,
     candidate_count: recorded.RecordingRule,
     legacy_count: recorded.RecordingRule,
 ) -> str:
-    """Return the candidate's p95 where it is above the legacy's and both sides have enough requests."""
+    """Return the candidate's p95 where it exceeds the legacy's by more than a gate's ratio, with enough requests of both sides."""
     return (
-        f"(sum({candidate.select(side='candidate')}) > sum({legacy.select(side='legacy')}))"
+        f"({sum_by(candidate.select(side='candidate'))}"
+        f" > {sum_by(legacy.select(side='legacy'))} * {gate_limit(ratio_max)})"
         f" and {_enough_requests(candidate_count, 'candidate')} and {_enough_requests(legacy_count, 'legacy')}"
     )
 
@@ -124,12 +140,14 @@ def _candidate_slower(
 _SLOWER_THAN_SERVED: Final = _candidate_slower(
     recorded.SERVED_P95,
     recorded.SERVED_P95,
+    ratio_max="latency_ratio_max",
     candidate_count=recorded.SERVED_COUNT,
     legacy_count=recorded.SERVED_COUNT,
 )
 _SLOWER_THAN_MIRRORED: Final = _candidate_slower(
     recorded.SERVED_P95,
     recorded.MIRRORED_P95,
+    ratio_max="latency_across_roles_max",
     candidate_count=recorded.SERVED_COUNT,
     legacy_count=recorded.MIRRORED_COUNT,
 )
@@ -137,7 +155,7 @@ _SLOWER_THAN_MIRRORED: Final = _candidate_slower(
 CANDIDATE: Final = (
     AlertRule(
         "ShadowCandidateErrors",
-        f"({_CANDIDATE_ERRORS} - {_BASELINE_ERRORS} > {ERROR_INCREASE_MAX})"
+        f"({_CANDIDATE_ERRORS} - {_BASELINE_ERRORS} > {gate_limit('error_rate_increase_max')})"
         f" and {_enough_requests(recorded.SERVED_COUNT, 'candidate')}",
         hold_for="1m",
         severity=AlertSeverity.PAGE,
@@ -145,6 +163,7 @@ CANDIDATE: Final = (
         impact="Clients served by the candidate get errors until the rollout is rolled back.",
         first_step="Make sure that the rollback happened (`shadow status`), then read the candidate's log.",
         runbook=RunbookSection.ROLL_BACK,
+        dashboard=DashboardUid.OVERVIEW,
         action=RolloutAction.ROLLBACK,
     ),
     AlertRule(
@@ -152,11 +171,12 @@ CANDIDATE: Final = (
         _SLOWER_THAN_SERVED,
         hold_for="5m",
         severity=AlertSeverity.PAGE,
-        summary="The candidate serves with a p95 of {{ $value | humanizeDuration }}, slower than the legacy.",
+        summary="The candidate serves with a p95 of {{ $value | humanizeDuration }}, slower than the legacy by more than the gate allows.",
         impact="Clients served by the candidate wait longer than before.",
         first_step="Make sure that the rollback happened (`shadow status`), then find the slow pipeline stage on the scorer"
         " dashboard.",
         runbook=RunbookSection.ROLL_BACK,
+        dashboard=DashboardUid.OVERVIEW,
         action=RolloutAction.ROLLBACK,
     ),
     AlertRule(
@@ -164,33 +184,36 @@ CANDIDATE: Final = (
         f"{_SLOWER_THAN_MIRRORED} unless {_enough_requests(recorded.SERVED_COUNT, 'legacy')}",
         hold_for="10m",
         severity=AlertSeverity.WARNING,
-        summary="The candidate serves with a p95 of {{ $value | humanizeDuration }}, slower than the mirrored legacy.",
+        summary="The candidate serves with a p95 of {{ $value | humanizeDuration }}, slower than the mirrored legacy by more than the gate allows.",
         impact="Clients may wait longer than before; it is uncertain, because served and mirrored requests run under different"
         " conditions.",
         first_step="Compare the candidate with its own latency of last week on the overview dashboard before you decide.",
         runbook=RunbookSection.PAUSE,
+        dashboard=DashboardUid.OVERVIEW,
     ),
     AlertRule(
         "ShadowCandidateMemoryHigh",
         _while_candidate_serves(_MEMORY_HIGH),
         hold_for="2m",
         severity=AlertSeverity.PAGE,
-        summary="{{ $labels.instance }} of the candidate uses {{ $value | humanize1024 }}B of memory; the limit is 512 MiB.",
+        summary="{{ $labels.instance }} of the candidate uses {{ $value | humanize1024 }}B of memory, more than rollout.gates.rss_max_bytes.",
         impact="The candidate may be killed while it serves clients.",
         first_step="Make sure that the rollback happened (`shadow status`), then restart the instance and compare memory with the"
         " size of the proof cache on the scorer dashboard.",
         runbook=RunbookSection.ROLL_BACK,
+        dashboard=DashboardUid.SCORER,
         action=RolloutAction.ROLLBACK,
     ),
     AlertRule(
         "ShadowMirrorMemoryHigh",
-        f"({_MEMORY_HIGH}) unless on () ({max_by(metrics.CANDIDATE_SHARE.select())} > 0)",
+        f"({_MEMORY_HIGH}) unless {CANDIDATE_SERVES}",
         hold_for="2m",
         severity=AlertSeverity.WARNING,
-        summary="{{ $labels.instance }} of the candidate uses {{ $value | humanize1024 }}B of memory; the limit is 512 MiB.",
+        summary="{{ $labels.instance }} of the candidate uses {{ $value | humanize1024 }}B of memory, more than rollout.gates.rss_max_bytes.",
         impact="Clients are not affected: the candidate does not serve yet. Once it serves, this rolls it back.",
         first_step="Find the cause before the next step of the rollout; the scorer dashboard shows the size of the proof cache.",
         runbook=RunbookSection.PAUSE,
+        dashboard=DashboardUid.SCORER,
     ),
     AlertRule(
         "ShadowRowsDiffer",
@@ -204,6 +227,7 @@ CANDIDATE: Final = (
         first_step="Make sure that the rollback happened (`shadow status`), then open the causes (`shadow causes list`): their"
         " examples hold the rows of both sides.",
         runbook=RunbookSection.ROLLED_BACK,
+        dashboard=DashboardUid.COMPARISON,
         action=RolloutAction.ROLLBACK,
     ),
     AlertRule(
@@ -217,11 +241,12 @@ CANDIDATE: Final = (
         impact="The candidate serves clients and may have stored wrong points for them.",
         first_step="Make sure that the rollback happened (`shadow status`), list the affected rows, and correct them.",
         runbook=RunbookSection.ROLLED_BACK,
+        dashboard=DashboardUid.COMPARISON,
         action=RolloutAction.ROLLBACK,
     ),
     AlertRule(
         "ShadowMatchRateLow",
-        f"({recorded.MATCH_RATE_BY_ROUTE.select()} < {1 - MISMATCH_RATE_MAX})"
+        f"({recorded.MATCH_RATE_BY_ROUTE.select()} {per_installation('<')} (1 - {gate_limit('mismatch_rate_max')}))"
         f" and ({recorded.COMPARED_BY_ROUTE.select()} >= {REQUESTS_MIN})",
         hold_for="5m",
         severity=AlertSeverity.PAGE,
@@ -229,6 +254,7 @@ CANDIDATE: Final = (
         impact="Clients that the candidate serves on this route may get different responses. The rollout is paused.",
         first_step="Open the causes of the route (`shadow causes list --route`), the first one first.",
         runbook=RunbookSection.MESSAGES,
+        dashboard=DashboardUid.COMPARISON,
         action=RolloutAction.PAUSE,
     ),
     AlertRule(
@@ -240,16 +266,18 @@ CANDIDATE: Final = (
         impact="Clients that the candidate serves may get different responses, or different data is stored for them.",
         first_step="Open them (`shadow causes list`): fix each one, declare it as a known difference with its reason, or acknowledge it.",
         runbook=RunbookSection.MESSAGES,
+        dashboard=DashboardUid.COMPARISON,
     ),
     AlertRule(
         "ShadowMismatch",
-        f"{increased(metrics.COMPARED.select(verdict='mismatch'), '10m')} unless on (instance) {metrics.CAUSES.select()}",
+        f"{increased(metrics.COMPARED.select(verdict='mismatch'), '10m')} unless on (installation, instance) {metrics.CAUSES.select()}",
         hold_for="0m",
         severity=AlertSeverity.WARNING,
         summary="Candidate and legacy disagree on {{ $labels.route }}, and no store keeps the causes.",
         impact="Clients that the candidate serves on this route may get a different response.",
         first_step="Set databases.store, so that causes are kept and shown (`shadow causes list`).",
         runbook=RunbookSection.MESSAGES,
+        dashboard=DashboardUid.COMPARISON,
     ),
 )
 
@@ -263,6 +291,7 @@ MEASUREMENT: Final = (
         impact="Clients are served. Match rates are not reliable, so the rollout is paused.",
         first_step="Keep the rollout paused; compare served with written + queued + dropped + skipped on the overview dashboard.",
         runbook=RunbookSection.PAUSE,
+        dashboard=DashboardUid.OVERVIEW,
         action=RolloutAction.PAUSE,
     ),
     AlertRule(
@@ -274,6 +303,7 @@ MEASUREMENT: Final = (
         impact="Clients are served. Match rates are not reliable, so the rollout is paused.",
         first_step="`shadow status` names the exchanges by writer and number.",
         runbook=RunbookSection.SKIPPED,
+        dashboard=DashboardUid.OVERVIEW,
         action=RolloutAction.PAUSE,
     ),
     AlertRule(
@@ -285,6 +315,7 @@ MEASUREMENT: Final = (
         impact="Clients are served, and nothing is lost while the spool holds. The runner does not see the requests of this machine.",
         first_step="`shadow journal ship --status` on that machine says why: the broker is away, full, or refuses the user.",
         runbook=RunbookSection.SHARED_JOURNAL,
+        dashboard=DashboardUid.PROXY,
     ),
     AlertRule(
         "ShadowSpoolOld",
@@ -295,6 +326,7 @@ MEASUREMENT: Final = (
         impact="Clients are served. The spool fills up; at its disk limit the oldest exchanges are deleted, and counted as lost.",
         first_step="`shadow journal ship --status`: paused means that the runner is too slow or stopped, anything else is the broker.",
         runbook=RunbookSection.SHARED_JOURNAL,
+        dashboard=DashboardUid.PROXY,
     ),
     AlertRule(
         "ShadowWriterSilent",
@@ -305,6 +337,7 @@ MEASUREMENT: Final = (
         impact="Its requests are served and kept in its spool; those of this time will be skipped as `late` when they arrive.",
         first_step="`shadow journal ship --status` names its machine. If it is gone for good: `shadow journal ship --forget-writer`.",
         runbook=RunbookSection.SHARED_JOURNAL,
+        dashboard=DashboardUid.OVERVIEW,
     ),
     AlertRule(
         "ShadowWriterLosesExchanges",
@@ -315,26 +348,52 @@ MEASUREMENT: Final = (
         impact="Clients were served. The lost exchanges are not compared, and are counted as dropped.",
         first_step="`shadow journal ship --status` and the spool's size: it deletes what is unread at `journal.retention.disk_max_bytes`.",
         runbook=RunbookSection.SHARED_JOURNAL,
+        dashboard=DashboardUid.OVERVIEW,
     ),
     AlertRule(
         "ShadowWriterLags",
-        f"{metrics.WRITER_LAG.select()} > {LAG_MAX_S} unless on (writer) {metrics.WRITER_SILENT.select()} == 1",
+        f"{metrics.WRITER_LAG.select()} > {LAG_MAX_S} unless on (installation, instance, writer) {metrics.WRITER_SILENT.select()} == 1",
         hold_for="5m",
         severity=AlertSeverity.WARNING,
         summary="The runner is {{ $value | humanizeDuration }} behind writer {{ $labels.writer }}.",
         impact="Clients are served. Comparisons of this writer are late.",
         first_step="`shadow journal ship --status` shows whether the broker or the runner is behind.",
         runbook=RunbookSection.SHARED_JOURNAL,
+        dashboard=DashboardUid.OVERVIEW,
     ),
     AlertRule(
         "ShadowBrokerDown",
-        f"{metrics.BROKER_UP.select()} == 0 and on (instance) {metrics.LEASE_HELD.select()} == 1",
+        f"{metrics.BROKER_UP.select()} == 0 and on (installation, instance) {metrics.LEASE_HELD.select()} == 1",
         hold_for="2m",
         severity=AlertSeverity.PAGE,
         summary="The broker of the shared journal does not answer the runner {{ $labels.instance }}.",
         impact="Clients are served. Nothing is compared, and the spools of all machines fill up.",
         first_step="Start the broker again; it may be empty: what is not compared yet is shipped again from the spools.",
         runbook=RunbookSection.SHARED_JOURNAL,
+        dashboard=DashboardUid.OVERVIEW,
+    ),
+    AlertRule(
+        "ShadowLeaseNotHeld",
+        f"{max_by(metrics.LEASE_HELD.select(), 'reader')} == 0",
+        hold_for="2m",
+        severity=AlertSeverity.PAGE,
+        summary="Runners are up, and none of them holds the lease of {{ $labels.reader }} on the shared journal.",
+        impact="Clients are served. Nothing is compared, so the rollout is paused.",
+        first_step="`waits_for` in the runner's /status names the holder: end that process, or see why the store does not give the lease.",
+        runbook=RunbookSection.SHARED_JOURNAL,
+        dashboard=DashboardUid.OVERVIEW,
+        action=RolloutAction.PAUSE,
+    ),
+    AlertRule(
+        "ShadowJournalNotTrimmed",
+        f"{increase(metrics.TRIM_FAILURES.select(), '5m')} > 0",
+        hold_for="10m",
+        severity=AlertSeverity.WARNING,
+        summary="The runner {{ $labels.instance }} cannot delete from the broker what every reader has committed.",
+        impact="Clients are served. The broker's memory and the spools fill up until shipping pauses.",
+        first_step="`journal_not_trimmed` in the runner's log says why; most likely the store does not answer.",
+        runbook=RunbookSection.SHARED_JOURNAL,
+        dashboard=DashboardUid.OVERVIEW,
     ),
     AlertRule(
         "ShadowClocksDiffer",
@@ -345,6 +404,7 @@ MEASUREMENT: Final = (
         impact="Clients are served. Requests of one key on two machines may be compared in the wrong order, or not attributed.",
         first_step="Synchronise the clocks of the machines; `runner.clock_skew_ms` has to cover what remains.",
         runbook=RunbookSection.SHARED_JOURNAL,
+        dashboard=DashboardUid.OVERVIEW,
     ),
     AlertRule(
         "ShadowOutcomesExceedExchanges",
@@ -355,19 +415,22 @@ MEASUREMENT: Final = (
         impact="Clients are served. Match rates are not reliable, so the rollout is paused.",
         first_step="Keep the rollout paused; look for `duplicate_id` among the causes of skipped exchanges.",
         runbook=RunbookSection.SKIPPED,
+        dashboard=DashboardUid.OVERVIEW,
         action=RolloutAction.PAUSE,
     ),
     AlertRule(
         "ShadowJournalRunnerGap",
         f"(abs({recorded.JOURNAL_RUNNER_GAP.select()} - {recorded.JOURNAL_RUNNER_GAP.select()} offset 30m)"
         f" > {JOURNAL_RUNNER_SLACK} + {SCRAPE_SKEW_S} * {sum_by(rate(metrics.JOURNAL_WRITTEN.select(), recorded.WINDOW))})"
-        f" unless (sum(resets({metrics.JOURNAL_WRITTEN.select()}[1h])) + sum(resets({metrics.READ.select()}[1h])) > 0)",
+        f" unless ({sum_by(f'resets({metrics.JOURNAL_WRITTEN.select()}[1h])')}"
+        f" + {sum_by(f'resets({metrics.READ.select()}[1h])')} > 0)",
         hold_for="5m",
         severity=AlertSeverity.WARNING,
         summary="In half an hour the counts of journal and runner have drifted apart by {{ $value }} exchanges.",
         impact="Clients are served. Some exchanges may never be compared.",
         first_step="Make sure that the runner reads the directory that the proxies write; look for lost segments in its log.",
         runbook=RunbookSection.SKIPPED,
+        dashboard=DashboardUid.OVERVIEW,
     ),
     AlertRule(
         "ShadowJournalDrops",
@@ -378,6 +441,7 @@ MEASUREMENT: Final = (
         impact="Clients are served. The dropped exchanges are never compared, so the rollout is paused.",
         first_step="`disk_full`, `disk_error`: free or replace the disk. `queue_full`: the disk is too slow for the traffic.",
         runbook=RunbookSection.PAUSE,
+        dashboard=DashboardUid.PROXY,
         action=RolloutAction.PAUSE,
     ),
     AlertRule(
@@ -389,6 +453,7 @@ MEASUREMENT: Final = (
         impact="Clients are served. The deleted exchanges are never compared, so the rollout is paused.",
         first_step="Start the runner if it is down, find out why it lags if it is up, or raise journal.retention.disk_max_bytes.",
         runbook=RunbookSection.DOWN,
+        dashboard=DashboardUid.PROXY,
         action=RolloutAction.PAUSE,
     ),
     AlertRule(
@@ -400,6 +465,7 @@ MEASUREMENT: Final = (
         impact="Clients are served. The lost exchanges are never compared.",
         first_step="A segment was deleted or damaged before it was read: `shadow journal verify` lists the damaged ones.",
         runbook=RunbookSection.DOWN,
+        dashboard=DashboardUid.COMPARISON,
     ),
     AlertRule(
         "ShadowRunnerLag",
@@ -411,6 +477,7 @@ MEASUREMENT: Final = (
         first_step="Look at the comparison dashboard: a slow mirrored side, an unavailable store or a pending resync. Otherwise raise"
         " runner.concurrency.",
         runbook=RunbookSection.DOWN,
+        dashboard=DashboardUid.OVERVIEW,
     ),
     AlertRule(
         "ShadowCaptureLogRetained",
@@ -421,28 +488,32 @@ MEASUREMENT: Final = (
         impact="Clients are served until the disk of that database is full; then live stops.",
         first_step="RUNBOOK, Exchanges are skipped: the slot. Let the runner catch up, or drop its slot.",
         runbook=RunbookSection.SKIPPED,
+        dashboard=DashboardUid.OVERVIEW,
     ),
     AlertRule(
         "ShadowNothingCompared",
         f"({sum_by(rate(metrics.SERVED.select(), '10m'))} > 0)"
-        f" unless on () ({sum_by(rate(metrics.COMPARED.select(), '10m'))} > 0)",
+        f" unless ({sum_by(rate(metrics.COMPARED.select(), '10m'))} > 0)",
         hold_for="10m",
         severity=AlertSeverity.PAGE,
         summary="Clients are served, but no exchange has been compared for twenty minutes.",
         impact="Clients are served. A regression would go unnoticed, so the rollout is paused.",
         first_step="Look at the causes of skipped, failed and dropped exchanges on the overview dashboard.",
         runbook=RunbookSection.SKIPPED,
+        dashboard=DashboardUid.OVERVIEW,
         action=RolloutAction.PAUSE,
     ),
     AlertRule(
         "ShadowComparedShareLow",
-        f"({recorded.COMPARED_RATIO.select()} < {COMPARED_SHARE_MIN}) and ({recorded.COMPARED.select()} >= {REQUESTS_MIN})",
+        f"({recorded.COMPARED_RATIO.select()} {per_installation('<')} {gate_limit('compared_share_min')})"
+        f" and ({recorded.COMPARED.select()} >= {REQUESTS_MIN})",
         hold_for="15m",
         severity=AlertSeverity.WARNING,
         summary="Only {{ $value | humanizePercentage }} of the exchanges that the runner reads are compared.",
         impact="Clients are served. The match rate covers that share of the traffic only.",
         first_step="Look at the causes of skipped and failed exchanges on the comparison dashboard.",
         runbook=RunbookSection.SKIPPED,
+        dashboard=DashboardUid.COMPARISON,
     ),
     AlertRule(
         "ShadowDriftedRows",
@@ -453,7 +524,8 @@ MEASUREMENT: Final = (
         impact="Clients are not affected: live is not involved. The rows were corrected; mismatches of the last minutes may be false.",
         first_step="Find another writer to the shadow database, or a captured table without REPLICA IDENTITY FULL (`shadow capture"
         " check`).",
-        runbook=RunbookSection.SKIPPED,
+        runbook=RunbookSection.DRIFTED,
+        dashboard=DashboardUid.COMPARISON,
     ),
     AlertRule(
         "ShadowStrayTransactions",
@@ -465,6 +537,7 @@ MEASUREMENT: Final = (
         " false.",
         first_step="Find out what else writes to the shadow database: a cron job, a worker, an operator.",
         runbook=RunbookSection.SKIPPED,
+        dashboard=DashboardUid.COMPARISON,
     ),
     AlertRule(
         "ShadowSideUntagged",
@@ -475,6 +548,7 @@ MEASUREMENT: Final = (
         impact="Clients are served. Exchanges in which it writes are skipped (`untagged`), because their rows cannot be told from others'.",
         first_step="Find out whether its last deployment lost the message `shadow.request`; else take it out of runner.tagged_sides.",
         runbook=RunbookSection.SKIPPED,
+        dashboard=DashboardUid.COMPARISON,
     ),
     AlertRule(
         "ShadowCaptureInterrupted",
@@ -485,6 +559,7 @@ MEASUREMENT: Final = (
         impact="Clients are not affected. Exchanges served during the interruption were not compared.",
         first_step="Look for a terminated replication connection in the logs of both databases.",
         runbook=RunbookSection.DOWN,
+        dashboard=DashboardUid.COMPARISON,
     ),
     AlertRule(
         "ShadowResyncPending",
@@ -495,6 +570,7 @@ MEASUREMENT: Final = (
         impact="Clients are served. Nothing is compared until the resync is done, so the rollout is paused.",
         first_step="Read the runner's log: it names the database that does not respond.",
         runbook=RunbookSection.DOWN,
+        dashboard=DashboardUid.COMPARISON,
         action=RolloutAction.PAUSE,
     ),
     AlertRule(
@@ -506,6 +582,7 @@ MEASUREMENT: Final = (
         impact="Clients are served. Exchanges that write the table are not compared; all others are.",
         first_step="`shadow status` names the columns: finish the migration on both databases.",
         runbook=RunbookSection.MIGRATION,
+        dashboard=DashboardUid.COMPARISON,
     ),
     AlertRule(
         "ShadowStoreUnavailable",
@@ -516,6 +593,7 @@ MEASUREMENT: Final = (
         impact="Clients are served. No verdict is lost: the exchanges stay in the journal until the store is back.",
         first_step="Check the database that databases.store names.",
         runbook=RunbookSection.DOWN,
+        dashboard=DashboardUid.COMPARISON,
     ),
     AlertRule(
         "ShadowRunnerErrors",
@@ -526,6 +604,7 @@ MEASUREMENT: Final = (
         impact="Clients are not affected. The exchange concerned was not compared.",
         first_step="Read the traceback in the runner's log and report it.",
         runbook=RunbookSection.SKIPPED,
+        dashboard=DashboardUid.COMPARISON,
     ),
     AlertRule(
         "ShadowRulesReloadFailed",
@@ -536,6 +615,7 @@ MEASUREMENT: Final = (
         impact="Clients are not affected. The previous rules stay in force.",
         first_step="Run `shadow rules test`: it names the field that is wrong.",
         runbook=RunbookSection.MESSAGES,
+        dashboard=DashboardUid.COMPARISON,
     ),
 )
 
@@ -549,6 +629,7 @@ PROCESSES: Final = (
         impact="Clients that are sent to this proxy may not be served.",
         first_step="Start the process, or let the load balancer send clients to another proxy or directly to the legacy.",
         runbook=RunbookSection.DOWN,
+        dashboard=DashboardUid.PROXY,
     ),
     AlertRule(
         "ShadowRunnerDown",
@@ -559,17 +640,31 @@ PROCESSES: Final = (
         impact="Clients are served. Nothing is compared, so the rollout is paused.",
         first_step="Start the runner: it resumes at its committed offset.",
         runbook=RunbookSection.DOWN,
+        dashboard=DashboardUid.COMPARISON,
         action=RolloutAction.PAUSE,
     ),
     AlertRule(
         "ShadowCandidateDown",
-        f"{metrics.up(metrics.CANDIDATE_JOB).select()} == 0",
+        _while_candidate_serves(f"{metrics.BACKEND_HEALTHY.select(side='candidate')} == 0"),
         hold_for="1m",
         severity=AlertSeverity.PAGE,
-        summary="The candidate's instance {{ $labels.instance }} does not respond.",
-        impact="If it is the instance that serves, its clients get errors.",
-        first_step="If the candidate serves clients, roll back; then read its log.",
+        summary="The candidate serves clients, and its health check fails at {{ $labels.instance }}.",
+        impact="Clients of the candidate get errors, or the legacy answers for it where serve.fall_back is set.",
+        first_step="Roll back (`shadow rollback`), then read the candidate's log.",
         runbook=RunbookSection.ROLL_BACK,
+        dashboard=DashboardUid.PROXY,
+    ),
+    AlertRule(
+        "ShadowCandidateMetricsLost",
+        f"({metrics.up(metrics.CANDIDATE_JOB).select()} == 0)"
+        f" and max_over_time({metrics.up(metrics.CANDIDATE_JOB).select()}[7d]) == 1",
+        hold_for="5m",
+        severity=AlertSeverity.WARNING,
+        summary="The metrics page of the candidate's instance {{ $labels.instance }} has gone.",
+        impact="Clients are served. The candidate's memory is not watched, so the alerts and the gate on memory are blind.",
+        first_step="Request the page yourself. A candidate that has no metrics page any more is taken out of the scrape configuration.",
+        runbook=RunbookSection.MISSING_PANELS,
+        dashboard=DashboardUid.SCORER,
     ),
     AlertRule(
         "ShadowBackendEjected",
@@ -581,6 +676,7 @@ PROCESSES: Final = (
         " errors.",
         first_step="Roll back if it is the candidate; check the live instance of the {{ $labels.side }}.",
         runbook=RunbookSection.ROLL_BACK,
+        dashboard=DashboardUid.PROXY,
     ),
     AlertRule(
         "ShadowBackendUnhealthy",
@@ -591,6 +687,7 @@ PROCESSES: Final = (
         impact="Clients are served as long as their requests succeed.",
         first_step="Request the health check's path yourself: either the service is down or the path is wrong.",
         runbook=RunbookSection.ROLLED_BACK,
+        dashboard=DashboardUid.PROXY,
     ),
     AlertRule(
         "ShadowConfigReloadFailed",
@@ -601,6 +698,7 @@ PROCESSES: Final = (
         impact="Clients are served with the previous settings.",
         first_step="Run `shadow proxy --check`: it names the field that is wrong.",
         runbook=RunbookSection.MESSAGES,
+        dashboard=DashboardUid.PROXY,
     ),
     AlertRule(
         "ShadowWorkerCrashed",
@@ -611,6 +709,7 @@ PROCESSES: Final = (
         impact="Its requests in flight failed, and exchanges that were not yet on disk are lost; the proxy dashboard has both counts.",
         first_step="Read the proxy's log for the cause and report it.",
         runbook=RunbookSection.MESSAGES,
+        dashboard=DashboardUid.PROXY,
     ),
     AlertRule(
         "ShadowRolledBack",
@@ -621,16 +720,18 @@ PROCESSES: Final = (
         impact="The legacy serves all clients until an operator resumes the rollout.",
         first_step="Run `shadow status` to see what rolled back and why; `shadow resume` ends the rollback.",
         runbook=RunbookSection.WHY,
+        dashboard=DashboardUid.ROLLOUT,
     ),
     AlertRule(
         "ShadowProxiesDisagree",
-        f"max({metrics.CANDIDATE_SHARE.select()}) - min({metrics.CANDIDATE_SHARE.select()}) > 0",
+        f"{spread_by(metrics.CANDIDATE_SHARE.select())} > 0 or {spread_by(metrics.ROLLED_BACK.select())} > 0",
         hold_for="1m",
         severity=AlertSeverity.PAGE,
-        summary="The proxies send different shares of clients to the candidate.",
+        summary="The proxies send different shares of clients to the candidate, or only some of them are rolled back.",
         impact="Some clients are served at an outdated step; a rollback may not have reached every proxy.",
         first_step="Run `shadow status` to find the proxy that differs: one that cannot reach the store keeps its last known state.",
         runbook=RunbookSection.ROLLED_BACK,
+        dashboard=DashboardUid.ROLLOUT,
     ),
 )
 

@@ -27,8 +27,8 @@ CANDIDATE_JOB: Final = "shadow-candidate"
 JOBS: Final = (PROXY_JOB, RUNNER_JOB, CANDIDATE_JOB)
 """The jobs of provisioning/prometheus/prometheus.yml."""
 
-TARGET_LABELS: Final = frozenset({"job", "instance", "role"})
-"""Labels that the scrape configuration adds. `role` is "served" or "mirrored" and tells the candidate's two instances apart."""
+TARGET_LABELS: Final = frozenset({"installation", "job", "instance", "role"})
+"""Labels that the scrape configuration adds. `installation` tells the installations in one Prometheus apart. `role` is "served" or "mirrored" and tells the candidate's two instances apart."""
 
 _OPERATORS: Final = ("=~", "!~", "!=")
 _SUFFIX_BY_KIND: Final = {"counter": "_total"}
@@ -122,7 +122,7 @@ def _proxy_families() -> Iterable[Family]:
         backend_health=lambda: dict.fromkeys(proxy_metrics.Side, (True, False)),
     )
     replica = cast("rollout_metrics.Replica", SimpleNamespace(configured={}, pending=(), connected=False))
-    rollout = rollout_metrics.RolloutMetrics(replica, latest=dict, dropped=lambda: 0)
+    rollout = rollout_metrics.RolloutMetrics(replica, rollout_metrics.GateSettings(), latest=dict, dropped=lambda: 0)
     return (*serving.collect(), *rollout.collect())
 
 
@@ -178,6 +178,8 @@ ROLLOUT_STEP = _proxy_metric(rollout_metrics.STEP)
 ROLLOUT_VERSION = _proxy_metric(rollout_metrics.VERSION)
 ROLLOUT_EPOCH = _proxy_metric(rollout_metrics.EPOCH)
 ROLLOUT_GATE = _proxy_metric(rollout_metrics.GATE)
+ROLLOUT_GATE_FIGURE = _proxy_metric(rollout_metrics.GATE_FIGURE)
+ROLLOUT_GATE_SETTING = _proxy_metric(rollout_metrics.GATE_SETTING)
 ROLLOUT_STORE_CONNECTED = _proxy_metric(rollout_metrics.STORED)
 ROLLOUT_AUDIT_PENDING = _proxy_metric(rollout_metrics.PENDING)
 ROLLOUT_ASSESSED = _proxy_metric(rollout_metrics.ASSESSED)
@@ -196,6 +198,7 @@ RUNNER_IN_FLIGHT = declared(_RUNNER.in_flight, RUNNER_JOB)
 MISSING = declared(_RUNNER.missing, RUNNER_JOB)
 UNWRITTEN = declared(_RUNNER.unwritten, RUNNER_JOB)
 LEASE_HELD = declared(_RUNNER.lease_held, RUNNER_JOB)
+TRIM_FAILURES = declared(_RUNNER.trim_failures, RUNNER_JOB)
 BROKER_UP = declared(_RUNNER.broker_up, RUNNER_JOB)
 WRITER_UNREAD = declared(_RUNNER.writer_unread, RUNNER_JOB)
 WRITER_LAG = declared(_RUNNER.writer_lag, RUNNER_JOB)
@@ -273,6 +276,9 @@ RUNNER_CPU = _process("process_cpu_seconds_total", "counter", RUNNER_JOB)
 PROXY_MEMORY = _process("process_resident_memory_bytes", "gauge", PROXY_JOB)
 PROXY_CPU = _process("process_cpu_seconds_total", "counter", PROXY_JOB)
 PROXY_FILES = _process("process_open_fds", "gauge", PROXY_JOB)
+CANDIDATE_STARTED = _process("process_start_time_seconds", "gauge", CANDIDATE_JOB)
+RUNNER_STARTED = _process("process_start_time_seconds", "gauge", RUNNER_JOB)
+PROXY_STARTED = _process("process_start_time_seconds", "gauge", PROXY_JOB)
 
 
 def up(job: str) -> Metric:

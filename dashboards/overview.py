@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
+from dashboards import links
 from dashboards import metric_catalog as metrics
 from dashboards import recording_rules as recorded
-from dashboards.panels import Json, Panel, Query, dashboard, section, stat, timeseries
-from dashboards.promql import max_by, quantile, rate, shares, sum_by
+from dashboards.dashboard import dashboard
+from dashboards.links import BaseUrls, DashboardUid, RunbookSection, runbook
+from dashboards.panels import Json, Panel, Query, section, stat, timeseries
+from dashboards.promql import quantile, rate, shares, sum_by
 
 MATCH_RATE_THRESHOLDS: Final = ((None, "red"), (0.99, "orange"), (0.999, "green"))
 ZERO_IS_GOOD: Final = ((None, "green"), (1, "red"))
@@ -14,27 +17,38 @@ LAG_THRESHOLDS_S: Final = ((None, "green"), (10, "orange"), (60, "red"))
 QUANTILES: Final = (0.5, 0.95, 0.99)
 
 
-def build() -> Json:
+def build(urls: BaseUrls) -> Json:
     """Build the dashboard."""
-    panels = (*_state(), section("Accounting"), *_accounting(), section("Candidate and legacy"), *_sides())
+    panels = (
+        *_state(),
+        section("Accounting"),
+        *_accounting(),
+        section("Shared journal"),
+        *_shared_journal(),
+        section("Candidate and legacy"),
+        *_sides(),
+    )
     description = "Which side serves, whether both sides agree, and whether every exchange is accounted for."
-    return dashboard("shadow-overview", "Shadow: overview", description, panels)
+    return dashboard(DashboardUid.OVERVIEW, "Shadow: overview", description, panels, urls)
 
 
 def _state() -> Sequence[Panel]:
     return (
         stat(
-            "Rollback",
-            Query(max_by(metrics.ROLLED_BACK.select())),
+            "Rolled back, proxy by proxy",
+            Query(metrics.ROLLED_BACK.select(), "{{instance}}"),
+            unit="short",
             value_names={0: "not rolled back", 1: "rolled back: legacy serves"},
             thresholds=ZERO_IS_GOOD,
-            description="Rolled back if at least one proxy is; then its clients are all served by the legacy.",
+            description="Each proxy on its own: one that a rollback did not reach still shows `not rolled back`.",
+            link=runbook(RunbookSection.ROLLED_BACK),
         ),
         stat(
-            "Share of the candidate",
-            Query(f"max({metrics.CANDIDATE_SHARE.select()})"),
+            "Share of the candidate, proxy by proxy",
+            Query(metrics.CANDIDATE_SHARE.select(), "{{instance}}"),
             unit="percentunit",
-            description="Share of clients that the candidate serves at the current step.",
+            description="Share of clients that the candidate serves at the current step of each proxy.",
+            link=links.ROLLOUT,
         ),
         stat(
             "Match rate, 1 h",
@@ -43,11 +57,14 @@ def _state() -> Sequence[Panel]:
             thresholds=MATCH_RATE_THRESHOLDS,
             description="1 - mismatches / compared. Known and transient differences count as matches; failed exchanges are not"
             " compared.",
+            link=links.CAUSES,
         ),
         stat(
             "Compared, 1 h",
             Query(recorded.COMPARED.select()),
+            unit="short",
             description="Exchanges compared in the last hour: the denominator of the match rate.",
+            link=links.JOURNAL,
         ),
         stat(
             "Share compared, 1 h",
@@ -55,13 +72,15 @@ def _state() -> Sequence[Panel]:
             unit="percentunit",
             thresholds=((None, "orange"), (0.8, "green")),
             description="Compared / read by the runner. Exchanges that a policy excludes from mirroring are not counted.",
+            link=runbook(RunbookSection.SKIPPED),
         ),
         stat(
             "Lag",
-            Query(max_by(metrics.LAG.select())),
+            Query(metrics.LAG.select(), "{{instance}}"),
             unit="s",
             thresholds=LAG_THRESHOLDS_S,
             description="Age of the oldest exchange without an outcome.",
+            link=runbook(RunbookSection.DOWN),
         ),
     )
 
@@ -83,64 +102,109 @@ def _accounting() -> Sequence[Panel]:
             unit="reqps",
             width=16,
             description="Exchanges per second by outcome. `served` minus all outcomes is the growth of the exchanges in flight.",
+            link=links.OVERVIEW,
         ),
         stat(
             "Not accounted for",
-            Query(f"sum(abs({recorded.PROXY_GAP.select()}))"),
+            Query(sum_by(f"abs({recorded.PROXY_GAP.select()})")),
+            unit="short",
             thresholds=ZERO_IS_GOOD,
-            description="Served - (written + queued + dropped + skipped), over all proxies. Must be 0.",
+            description="Served - (written + queued + dropped + skipped), over all proxies; a surplus does not hide a gap. Must be 0.",
+            link=runbook(RunbookSection.SKIPPED),
         ),
         stat(
             "Missing by number",
-            Query(f"sum({metrics.MISSING.select()})", "read, without an outcome"),
-            Query(f"sum({metrics.UNWRITTEN.select()})", "lost with a proxy's memory"),
+            Query(sum_by(metrics.MISSING.select()), "read, without an outcome"),
+            Query(sum_by(metrics.UNWRITTEN.select()), "lost with a proxy's memory"),
+            unit="short",
             thresholds=ZERO_IS_GOOD,
             description="Exchanges that neither the store nor the runner has, although their writers numbered them."
             " `shadow status` names them. Must be 0; the second one grows when a proxy is killed.",
+            link=runbook(RunbookSection.SKIPPED),
         ),
         stat(
             "Outcomes without exchange",
-            Query(f"-sum(clamp_max({metrics.RUNNER_IN_FLIGHT.select()}, 0))"),
+            Query("-" + sum_by(f"clamp_max({metrics.RUNNER_IN_FLIGHT.select()}, 0)")),
+            unit="short",
             thresholds=ZERO_IS_GOOD,
             description="Outcomes in excess of the exchanges in the journal: some were counted twice. Must be 0.",
-        ),
-        timeseries(
-            "Shared journal: behind each writer",
-            Query(metrics.WRITER_LAG.select(), "{{writer}}"),
-            unit="s",
-            description="Age of the time up to which the runner has read everything of a writer.",
-        ),
-        timeseries(
-            "Shared journal: not read, and lost",
-            Query(metrics.WRITER_UNREAD.select(), "{{writer}} not read"),
-            Query(metrics.WRITER_LOST.select(), "{{writer}} lost"),
-            description="Exchanges in the spool of a writer that the runner has not read, and those that it could not read.",
-        ),
-        timeseries(
-            "Shared journal: parts",
-            Query(metrics.BROKER_UP.select(), "broker answers {{instance}}"),
-            Query(metrics.LEASE_HELD.select(), "lease held by {{instance}}"),
-            Query(metrics.WRITER_SILENT.select(), "{{writer}} is silent"),
-            description="One runner holds the lease; the others wait for it. A silent writer is not waited for.",
+            link=runbook(RunbookSection.SKIPPED),
         ),
         timeseries(
             "In flight",
             Query(sum_by(metrics.PROXY_IN_FLIGHT.select()), "being served"),
             Query(sum_by(metrics.JOURNAL_QUEUED.select()), "queued for the journal"),
             Query(sum_by(metrics.RUNNER_IN_FLIGHT.select()), "in the journal, without an outcome"),
+            unit="short",
+            description="Exchanges on their way, by where they are.",
+            link=links.OVERVIEW,
         ),
-        timeseries("Lag by runner", Query(max_by(metrics.LAG.select(), "instance"), "{{instance}}"), unit="s"),
+        timeseries(
+            "Lag by runner",
+            Query(metrics.LAG.select(), "{{instance}}"),
+            unit="s",
+            description="Age of the oldest exchange without an outcome: how much later gates and alerts see a regression.",
+            link=runbook(RunbookSection.DOWN),
+        ),
         timeseries(
             "Write-ahead log kept for the runner",
-            Query(max_by(metrics.WAL_RETAINED.select(), "role"), "{{role}}"),
+            Query(metrics.WAL_RETAINED.select(), "{{role}}, {{instance}}"),
             unit="bytes",
             description="Log that live (served) and the shadow (mirrored) keep until the runner has confirmed it. It fills their disks.",
+            link=runbook(RunbookSection.SKIPPED),
         ),
         timeseries(
             "Journal written - runner read",
             Query(recorded.JOURNAL_RUNNER_GAP.select(), "exchanges"),
+            unit="short",
             description="Constant while no process restarts. The level has no meaning, because each process counts from its own"
             " start.",
+            link=runbook(RunbookSection.SKIPPED),
+        ),
+    )
+
+
+def _shared_journal() -> Sequence[Panel]:
+    link = runbook(RunbookSection.SHARED_JOURNAL)
+    return (
+        timeseries(
+            "Shared journal: behind each writer",
+            Query(metrics.WRITER_LAG.select(), "{{writer}}, {{instance}}"),
+            unit="s",
+            description="Age of the time up to which the runner has read everything of a writer.",
+            link=link,
+        ),
+        timeseries(
+            "Shared journal: not read, and lost",
+            Query(metrics.WRITER_UNREAD.select(), "{{writer}} not read"),
+            Query(metrics.WRITER_LOST.select(), "{{writer}} lost"),
+            unit="short",
+            description="Exchanges in the spool of a writer that the runner has not read, and those that it could not read.",
+            link=link,
+        ),
+        timeseries(
+            "Shared journal: parts",
+            Query(metrics.BROKER_UP.select(), "broker answers {{instance}}"),
+            Query(metrics.LEASE_HELD.select(), "lease {{reader}} held by {{instance}}"),
+            Query(metrics.WRITER_SILENT.select(), "{{writer}} is silent"),
+            unit="short",
+            description="One runner holds the lease; the others wait for it. A silent writer is not waited for.",
+            link=link,
+        ),
+        timeseries(
+            "Shared journal: clocks",
+            Query(metrics.WRITER_CLOCK_AHEAD.select(), "{{writer}}"),
+            unit="s",
+            description="How far the clock of a writer's machine is ahead of the broker's; `runner.clock_skew_ms` has to cover it.",
+            link=link,
+            signed=True,
+        ),
+        timeseries(
+            "Shared journal: failures to trim the broker",
+            Query(rate(metrics.TRIM_FAILURES.select()), "{{instance}}"),
+            unit="ops",
+            description="What every reader has committed could not be deleted from the broker, because the store did not answer.",
+            link=link,
         ),
     )
 
@@ -154,23 +218,30 @@ def _sides() -> Sequence[Panel]:
             Query(sum_by(rate(metrics.REQUESTS.select()), "side"), "{{side}}"),
             unit="reqps",
             stacked=True,
+            description="Responses to clients, by the side that gave them.",
+            link=links.OVERVIEW,
         ),
         timeseries(
             "Share of 5xx responses",
             Query(recorded.ERROR_RATIO.select(), "{{side}}, served"),
             unit="percentunit",
             description="5xx / all responses that the side served.",
+            link=runbook(RunbookSection.ROLL_BACK),
         ),
         timeseries(
             "Responses by status",
             Query(sum_by(rate(metrics.REQUESTS.select()), "side", "status"), "{{side}} {{status}}"),
             unit="reqps",
+            description="Responses to clients by side and status.",
+            link=links.JOURNAL,
         ),
         timeseries(
             "Latency, served",
             *(Query(quantile(q, sum_by(rate(served), "side", "le")), f"{{{{side}}}} p{q * 100:g}") for q in QUANTILES),
             unit="s",
             width=12,
+            description="From a request's head to the end of its response, as the proxy measures it.",
+            link=links.OVERVIEW,
         ),
         timeseries(
             "Latency, mirrored",
@@ -181,6 +252,7 @@ def _sides() -> Sequence[Panel]:
             unit="s",
             width=12,
             description="Served and mirrored requests run under different conditions: compare the sides within one role.",
+            link=links.OVERVIEW,
         ),
         timeseries(
             "Failed mirrored requests, share",
@@ -190,6 +262,7 @@ def _sides() -> Sequence[Panel]:
             unit="percentunit",
             width=12,
             description="Of the exchanges that the runner read.",
+            link=links.JOURNAL,
         ),
         timeseries(
             "Match rate by route, 1 h",
@@ -197,5 +270,6 @@ def _sides() -> Sequence[Panel]:
             unit="percentunit",
             width=12,
             description="The comparison dashboard shows the denominators.",
+            link=links.CAUSES,
         ),
     )

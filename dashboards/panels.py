@@ -1,15 +1,17 @@
-"""Functions that build Grafana panels and dashboards. Pure: queries in, JSON values out, laid out from left to right.
+"""Functions that build Grafana panels. Pure: queries in, JSON values out, laid out from left to right.
 
-Format: Grafana's dashboard JSON model, schema version 39. No panel names a data source: each dashboard has a variable for it.
+Format: Grafana's dashboard JSON model, schema version 39. No panel names a data source: each dashboard has a variable for it. Every panel
+says what it shows and in which unit, and leads to the screen of the web UI or the section of the runbook that helps further.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dashboards.links import Link
+
 Json = dict[str, Any]
 
-SCHEMA_VERSION: Final = 39
 COLUMNS: Final = 24
 DATASOURCE: Final[Mapping[str, str]] = {"type": "prometheus", "uid": "${datasource}"}
 
@@ -32,17 +34,27 @@ class Panel:
 
 
 def timeseries(
-    title: str, *queries: Query, unit: str = "short", description: str = "", width: int = 8, stacked: bool = False
+    title: str,
+    *queries: Query,
+    unit: str,
+    description: str,
+    link: Link,
+    width: int = 8,
+    stacked: bool = False,
+    signed: bool = False,
 ) -> Panel:
-    """Build a graph over time."""
+    """Build a graph over time; its axis begins at 0, unless values may be below it (`signed`)."""
     custom: Json = {
         "drawStyle": "line",
         "fillOpacity": 30 if stacked else 5,
         "showPoints": "never",
         "stacking": {"mode": "normal" if stacked else "none"},
     }
-    body = _body("timeseries", title, description, queries)
-    body["fieldConfig"] = {"defaults": {"unit": unit, "min": 0, "custom": custom}, "overrides": []}
+    body = _body("timeseries", title, description, queries, link)
+    body["fieldConfig"] = {
+        "defaults": {"unit": unit, "custom": custom} | ({} if signed else {"min": 0}),
+        "overrides": [],
+    }
     body["options"] = {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
         "tooltip": {"mode": "multi", "sort": "desc"},
@@ -53,8 +65,9 @@ def timeseries(
 def stat(
     title: str,
     *queries: Query,
-    unit: str = "short",
-    description: str = "",
+    unit: str,
+    description: str,
+    link: Link,
     width: int = 4,
     thresholds: Sequence[tuple[float | None, str]] = ((None, "text"),),
     value_names: Mapping[int, str] | None = None,
@@ -66,11 +79,12 @@ def stat(
         queries: one value for each series.
         unit: Grafana's unit id, such as `percentunit`.
         description: the text behind the panel's info icon.
+        link: where the panel leads to.
         width: in 24ths of the dashboard.
         thresholds: pairs of lowest value and colour; None stands for minus infinity.
         value_names: the text that is shown in place of a value.
     """
-    body = _body("stat", title, description, queries)
+    body = _body("stat", title, description, queries, link)
     mappings = [
         {"type": "value", "options": {str(value): {"text": text} for value, text in (value_names or {}).items()}}
     ]
@@ -95,10 +109,17 @@ def stat(
 
 
 def table(
-    title: str, query: Query, *, unit: str = "short", description: str = "", width: int = 12, hidden: Sequence[str] = ()
+    title: str,
+    query: Query,
+    *,
+    unit: str,
+    description: str,
+    link: Link,
+    width: int = 12,
+    hidden: Sequence[str] = ("installation",),
 ) -> Panel:
     """Build a table with one row for each series and one column for each label, the largest value first."""
-    body = _body("table", title, description, (query,))
+    body = _body("table", title, description, (query,), link)
     body["targets"] = [target | {"instant": True, "range": False, "format": "table"} for target in body["targets"]]
     excluded = dict.fromkeys(("Time", *hidden), True)
     body["transformations"] = [{"id": "organize", "options": {"excludeByName": excluded, "renameByName": {}}}]
@@ -112,56 +133,7 @@ def section(title: str) -> Panel:
     return Panel({"type": "row", "title": title, "collapsed": False, "panels": []}, COLUMNS, 1)
 
 
-def variable(name: str, label: str, query: str) -> Json:
-    """Build a selector for one, several or all values of a label; queries use it as `$name`."""
-    return {
-        "type": "query",
-        "name": name,
-        "label": label,
-        "datasource": dict(DATASOURCE),
-        "query": {"query": query, "refId": f"variable-{name}"},
-        "definition": query,
-        "refresh": 2,
-        "sort": 1,
-        "multi": True,
-        "includeAll": True,
-        "allValue": ".*",
-        "current": {"text": "All", "value": "$__all"},
-    }
-
-
-def dashboard(uid: str, title: str, description: str, panels: Sequence[Panel], variables: Sequence[Json] = ()) -> Json:
-    """Build a dashboard. Panels are numbered in their order, so that a change of one panel changes one place of the file."""
-    source: Json = {
-        "type": "datasource",
-        "name": "datasource",
-        "label": "Data source",
-        "query": "prometheus",
-        "refresh": 1,
-        "current": {},
-    }
-    return {
-        "uid": uid,
-        "title": title,
-        "description": description,
-        "tags": ["shadow"],
-        "schemaVersion": SCHEMA_VERSION,
-        "version": 1,
-        "editable": False,
-        "graphTooltip": 1,
-        "refresh": "10s",
-        "time": {"from": "now-1h", "to": "now"},
-        "timezone": "utc",
-        "templating": {"list": [source, *variables]},
-        "annotations": {"list": []},
-        "links": [
-            {"type": "dashboards", "title": "Shadow", "tags": ["shadow"], "asDropdown": True, "includeVars": False}
-        ],
-        "panels": _with_positions(panels),
-    }
-
-
-def _body(kind: str, title: str, description: str, queries: Sequence[Query]) -> Json:
+def _body(kind: str, title: str, description: str, queries: Sequence[Query], link: Link) -> Json:
     targets = [
         {
             "refId": chr(ord("A") + index),
@@ -178,10 +150,11 @@ def _body(kind: str, title: str, description: str, queries: Sequence[Query]) -> 
         "description": description,
         "datasource": dict(DATASOURCE),
         "targets": targets,
+        "links": [{"title": link.title, "url": f"${{ui}}{link.path}", "targetBlank": True}],
     }
 
 
-def _with_positions(panels: Sequence[Panel]) -> list[Json]:
+def with_positions(panels: Sequence[Panel]) -> list[Json]:
     """Fill lines of 24 columns from left to right; a panel that does not fit starts the next line."""
     positioned: list[Json] = []
     left = top = tallest = 0

@@ -1,9 +1,12 @@
 """Functions that build PromQL expressions. Pure: text in, text out.
 
-Selectors come from `dashboards.metric_catalog`, which knows the labels of each metric.
+Selectors come from `dashboards.metric_catalog`, which knows the labels of each metric. Every aggregate keeps the label `installation`,
+so that two installations in one Prometheus are never added up.
 """
 
 from typing import Final
+
+INSTALLATION: Final = "installation"
 
 PANEL_WINDOW: Final = "$__rate_interval"
 """Grafana's variable for at least four scrape intervals, so that no rate is computed from a single sample."""
@@ -20,13 +23,28 @@ def increase(selector: str, window: str) -> str:
 
 
 def sum_by(expression: str, *labels: str) -> str:
-    """Return the sum for each combination of labels; without labels, one sum of all series."""
+    """Return the sum for each combination of labels; without labels, one sum of each installation."""
     return _aggregate("sum", expression, labels)
 
 
 def max_by(expression: str, *labels: str) -> str:
-    """Return the maximum for each combination of labels; without labels, one maximum of all series."""
+    """Return the maximum for each combination of labels; without labels, one maximum of each installation."""
     return _aggregate("max", expression, labels)
+
+
+def min_by(expression: str, *labels: str) -> str:
+    """Return the minimum for each combination of labels; without labels, one minimum of each installation."""
+    return _aggregate("min", expression, labels)
+
+
+def spread_by(expression: str, *labels: str) -> str:
+    """Return the difference of maximum and minimum: 0 where all processes agree."""
+    return f"{max_by(expression, *labels)} - {min_by(expression, *labels)}"
+
+
+def per_installation(comparison: str) -> str:
+    """Return the operator of a comparison of many series with the one value of their installation: `> on (installation) group_left ()`."""
+    return f"{comparison} on ({INSTALLATION}) group_left ()"
 
 
 def ratio(part: str, whole: str) -> str:
@@ -35,8 +53,8 @@ def ratio(part: str, whole: str) -> str:
 
 
 def shares(parts: str, whole: str) -> str:
-    """Return the share of each part in one whole that has no labels."""
-    return f"{parts} / on () group_left () ({whole} > 0)"
+    """Return the share of each part in the one whole of its installation."""
+    return f"{parts} {per_installation('/')} ({whole} > 0)"
 
 
 def or_zero(part: str, whole: str) -> str:
@@ -63,4 +81,4 @@ def increased(selector: str, window: str) -> str:
 
 
 def _aggregate(function: str, expression: str, labels: tuple[str, ...]) -> str:
-    return f"{function} by ({', '.join(labels)}) ({expression})" if labels else f"{function}({expression})"
+    return f"{function} by ({', '.join((INSTALLATION, *labels))}) ({expression})"

@@ -1,6 +1,7 @@
 """Prometheus' recording rules, precomputed for dashboards and alerts: rates, errors, latencies, match rates and the accounting.
 
-Names follow Prometheus' convention `level:metric:operations`; the level is the label that is kept, or `shadow` for a single series.
+Names follow Prometheus' convention `level:metric:operations`; the level is the label that is kept, or `shadow` for none. Each rule keeps
+the label `installation` besides, so that it never adds up two installations, and each but that of two jobs keeps `job`.
 Sides are compared within one role, because served and mirrored requests run under different conditions.
 """
 
@@ -13,9 +14,11 @@ from dashboards.promql import increase, or_zero, quantile, rate, ratio, sum_by
 
 WINDOW: Final = "5m"
 LONG_WINDOW: Final = "1h"
-BY_SIDE: Final = frozenset({"side"})
-BY_ROUTE: Final = frozenset({"route"})
-BY_INSTANCE: Final = frozenset({"instance"})
+BY_INSTALLATION: Final = frozenset({"installation"})
+BY_JOB: Final = BY_INSTALLATION | {"job"}
+BY_SIDE: Final = BY_JOB | {"side"}
+BY_ROUTE: Final = BY_JOB | {"route"}
+BY_INSTANCE: Final = BY_JOB | {"instance"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class RecordingRule:
 
     name: str
     expression: str
-    labels: frozenset[str] = frozenset()
+    labels: frozenset[str] = BY_JOB
 
     def select(self, **labels: str) -> str:
         """Return the selector of the series whose labels have these values.
@@ -39,47 +42,49 @@ class RecordingRule:
 
 
 REQUEST_RATE = RecordingRule(
-    "side:shadow_requests:rate5m", sum_by(rate(metrics.REQUESTS.select(), WINDOW), "side"), BY_SIDE
+    "side:shadow_requests:rate5m", sum_by(rate(metrics.REQUESTS.select(), WINDOW), "job", "side"), BY_SIDE
 )
 ERROR_RATE = RecordingRule(
     "side:shadow_errors:rate5m",
-    or_zero(sum_by(rate(metrics.REQUESTS.select(status="=~5.."), WINDOW), "side"), REQUEST_RATE.select()),
+    or_zero(sum_by(rate(metrics.REQUESTS.select(status="=~5.."), WINDOW), "job", "side"), REQUEST_RATE.select()),
     BY_SIDE,
 )
 ERROR_RATIO = RecordingRule("side:shadow_errors:ratio5m", ratio(ERROR_RATE.select(), REQUEST_RATE.select()), BY_SIDE)
 
 SERVED_P95 = RecordingRule(
     "side:shadow_request_duration_seconds:p95_5m",
-    quantile(0.95, sum_by(rate(metrics.SERVED_SECONDS.bucket(), WINDOW), "side", "le")),
+    quantile(0.95, sum_by(rate(metrics.SERVED_SECONDS.bucket(), WINDOW), "job", "side", "le")),
     BY_SIDE,
 )
 MIRRORED_P95 = RecordingRule(
     "side:shadow_mirrored_duration_seconds:p95_5m",
-    quantile(0.95, sum_by(rate(metrics.MIRRORED_SECONDS.bucket(), WINDOW), "side", "le")),
+    quantile(0.95, sum_by(rate(metrics.MIRRORED_SECONDS.bucket(), WINDOW), "job", "side", "le")),
     BY_SIDE,
 )
 SERVED_COUNT = RecordingRule(
     "side:shadow_request_duration_seconds:increase5m",
-    sum_by(increase(metrics.SERVED_SECONDS.count(), WINDOW), "side"),
+    sum_by(increase(metrics.SERVED_SECONDS.count(), WINDOW), "job", "side"),
     BY_SIDE,
 )
 MIRRORED_COUNT = RecordingRule(
     "side:shadow_mirrored_duration_seconds:increase5m",
-    sum_by(increase(metrics.MIRRORED_SECONDS.count(), WINDOW), "side"),
+    sum_by(increase(metrics.MIRRORED_SECONDS.count(), WINDOW), "job", "side"),
     BY_SIDE,
 )
 
-COMPARED = RecordingRule("shadow:compared:increase1h", sum_by(increase(metrics.COMPARED.select(), LONG_WINDOW)))
+COMPARED = RecordingRule("shadow:compared:increase1h", sum_by(increase(metrics.COMPARED.select(), LONG_WINDOW), "job"))
 COMPARED_BY_ROUTE = RecordingRule(
-    "route:shadow_compared:increase1h", sum_by(increase(metrics.COMPARED.select(), LONG_WINDOW), "route"), BY_ROUTE
+    "route:shadow_compared:increase1h",
+    sum_by(increase(metrics.COMPARED.select(), LONG_WINDOW), "job", "route"),
+    BY_ROUTE,
 )
 _MISMATCHES: Final = increase(metrics.COMPARED.select(verdict="mismatch"), LONG_WINDOW)
 MATCH_RATE = RecordingRule(
-    "shadow:match:ratio1h", f"1 - {ratio(f'({sum_by(_MISMATCHES)} or 0 * {COMPARED.select()})', COMPARED.select())}"
+    "shadow:match:ratio1h", f"1 - {ratio(or_zero(sum_by(_MISMATCHES, 'job'), COMPARED.select()), COMPARED.select())}"
 )
 MATCH_RATE_BY_ROUTE = RecordingRule(
     "route:shadow_match:ratio1h",
-    f"1 - {ratio(or_zero(sum_by(_MISMATCHES, 'route'), COMPARED_BY_ROUTE.select()), COMPARED_BY_ROUTE.select())}",
+    f"1 - {ratio(or_zero(sum_by(_MISMATCHES, 'job', 'route'), COMPARED_BY_ROUTE.select()), COMPARED_BY_ROUTE.select())}",
     BY_ROUTE,
 )
 
@@ -98,7 +103,7 @@ def _outcomes() -> str:
 PROXY_GAP = RecordingRule(
     "instance:shadow_accounting:gap",
     " - ".join(
-        sum_by(metric.select(), "instance")
+        sum_by(metric.select(), "job", "instance")
         for metric in (
             metrics.SERVED,
             metrics.JOURNAL_WRITTEN,
@@ -116,18 +121,20 @@ A scrape reads all counts at once, so this is exactly 0, or for a moment off by 
 JOURNAL_RUNNER_GAP = RecordingRule(
     "shadow:journal_runner:gap",
     f"{sum_by(metrics.JOURNAL_WRITTEN.select())} - ({_outcomes()} + {sum_by(metrics.RUNNER_IN_FLIGHT.select())})",
+    BY_INSTALLATION,
 )
 """Exchanges that the proxies wrote to the journal, minus those that the runners have read.
 
 Each process counts from its own start, so only a change of this difference has a meaning: it is constant while no process restarts.
 One runner for each journal is assumed."""
 
+_READ: Final = sum_by(increase(metrics.READ.select(), LONG_WINDOW), "job")
+_EXCLUDED: Final = sum_by(increase(metrics.RUNNER_SKIPPED.select(cause="=~policy|write"), LONG_WINDOW), "job")
 COMPARED_RATIO = RecordingRule(
     "shadow:compared:ratio1h",
     ratio(
-        sum_by(increase(metrics.COMPARED.select(), LONG_WINDOW)),
-        f"({sum_by(increase(metrics.READ.select(), LONG_WINDOW))} - ("
-        f"{sum_by(increase(metrics.RUNNER_SKIPPED.select(cause='=~policy|write'), LONG_WINDOW))} or vector(0)))",
+        sum_by(increase(metrics.COMPARED.select(), LONG_WINDOW), "job"),
+        f"({_READ} - {or_zero(_EXCLUDED, _READ)})",
     ),
 )
 """The share of the exchanges read by the runners that was compared; those that a policy excludes are not counted."""

@@ -92,6 +92,7 @@ class SharedReader:
     Attributes:
         live_us: the `live_us` of the last commit.
         problem: why nothing can be read; "" while it can.
+        trim_failures: times that what every reader has committed could not be deleted from the broker, because the store did not answer.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class SharedReader:
     ) -> None:
         self.live_us = offsets.live_us
         self.problem = ""
+        self.trim_failures = 0
         self._broker = broker
         self._offsets = offsets
         self._keys = keys
@@ -247,6 +249,7 @@ class SharedReader:
                 self._fail(error)
                 await asyncio.sleep(RETRY_S)
             except Exception as error:  # noqa: BLE001 (the task's outermost loop: the store may be away, and its text says so)
+                self.trim_failures += 1
                 logger.warning("journal_not_trimmed", extra={"error": f"{type(error).__name__}: {error}"})
                 await asyncio.sleep(RETRY_S)
             await asyncio.sleep(REPORTS_S)

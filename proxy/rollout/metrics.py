@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
+import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from comparator.stats.confidence import JudgementOutcome
+from proxy.config.rollout import GateSettings
 from proxy.rollout.assessment import Assessment
+from proxy.rollout.gate_measure import Measure
 from proxy.rollout.replica import Replica
 from proxy.rollout.state_machine import Phase
 
@@ -15,6 +18,8 @@ STEP = "shadow_rollout_step"
 VERSION = "shadow_rollout_version"
 EPOCH = "shadow_rollout_epoch"
 GATE = "shadow_rollout_gate"
+GATE_FIGURE = "shadow_rollout_gate_figure"
+GATE_SETTING = "shadow_rollout_gate_setting"
 STORED = "shadow_rollout_store_connected"
 PENDING = "shadow_rollout_audit_pending"
 ASSESSED = "shadow_rollout_assessed_timestamp_seconds"
@@ -26,14 +31,24 @@ class RolloutMetrics(Collector):
 
     Args:
         replica: the states.
+        gates: the settings `rollout.gates`, whose limits alerts compare with.
         latest: returns the last assessment of each group.
         dropped: returns the number of notifications that were dropped.
     """
 
     def __init__(
-        self, replica: Replica, latest: Callable[[], Mapping[str, Assessment]], dropped: Callable[[], int]
+        self,
+        replica: Replica,
+        gates: GateSettings,
+        latest: Callable[[], Mapping[str, Assessment]],
+        dropped: Callable[[], int],
     ) -> None:
         self._replica = replica
+        self._settings = {
+            name: float(value)
+            for name, value in msgspec.structs.asdict(gates).items()
+            if isinstance(value, int | float)
+        }
         self._latest = latest
         self._dropped = dropped
 
@@ -41,6 +56,7 @@ class RolloutMetrics(Collector):
         """Yield all families, for prometheus_client."""
         yield from self._states()
         yield from self._gates()
+        yield self._limits()
         yield GaugeMetricFamily(STORED, "1 while the rollout's database answers.", value=int(self._replica.connected))
         yield GaugeMetricFamily(
             PENDING, "Entries of the audit log that wait to be stored.", value=len(self._replica.pending)
@@ -70,6 +86,11 @@ class RolloutMetrics(Collector):
         gates = GaugeMetricFamily(
             GATE, "1 for the outcome of a gate when it was last judged.", labels=("group", "gate", "outcome")
         )
+        figures = GaugeMetricFamily(
+            GATE_FIGURE,
+            "The figure of a gate when it was last judged, the ends of its interval, and its limit.",
+            labels=("group", "gate", "figure", "unit"),
+        )
         times = GaugeMetricFamily(
             ASSESSED, "Time at which this process last judged a group, in Unix seconds.", labels=("group",)
         )
@@ -77,5 +98,20 @@ class RolloutMetrics(Collector):
             for result in assessment.gates:
                 for outcome in JudgementOutcome:
                     gates.add_metric((name, result.name.value, outcome.value), int(result.outcome is outcome))
+                if result.measure is not None:
+                    for figure, value in _figures(result.measure):
+                        figures.add_metric((name, result.name.value, figure, result.measure.unit.value), value)
             times.add_metric((name,), assessment.at.timestamp())
-        yield from (gates, times)
+        yield from (gates, figures, times)
+
+    def _limits(self) -> Metric:
+        limits = GaugeMetricFamily(GATE_SETTING, "The settings rollout.gates that are numbers.", labels=("setting",))
+        for name, value in self._settings.items():
+            limits.add_metric((name,), value)
+        return limits
+
+
+def _figures(measure: Measure) -> Iterator[tuple[str, float]]:
+    """Yield the figures of a measure that are known, by their label."""
+    known = {"value": measure.value, "low": measure.low, "high": measure.high, "limit": measure.limit}
+    yield from ((name, value) for name, value in known.items() if value is not None)

@@ -84,7 +84,9 @@ class RolloutService:
             is_leader=self.replica.is_leader,
             on_new_cause=self._notify_of_cause,
         )
-        self.metrics = RolloutMetrics(self.replica, lambda: self.controller.latest, lambda: self.notifier.dropped)
+        self.metrics = RolloutMetrics(
+            self.replica, rollout.gates, lambda: self.controller.latest, lambda: self.notifier.dropped
+        )
 
     def start(self) -> None:
         """Load the states from this machine's files.

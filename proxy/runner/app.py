@@ -140,7 +140,8 @@ async def serve(
         reader = journal.reader
         if store is not None:
             store.fence = journal.fence
-        metrics.lease_held.set(journal.lease is not None)
+        if journal.lease is not None:
+            metrics.lease_held.labels(options.name).set(1)
         if journal.lease is not None and journal.lease.taken_over:
             await _end_former_reader(settings)
         offsets = OffsetWriter(
@@ -211,6 +212,7 @@ async def _wait_for_lease(
     holder = await lease.take()
     if holder is None:
         return True
+    metrics.lease_held.labels(options.name).set(0)
     status = {"ready": False, "reader": options.name, "waits_for": holder}
     async with admin_server(options.host, options.port, metrics.registry, lambda: status):
         return await lease.wait(stop, lambda other: status.update(waits_for=other))

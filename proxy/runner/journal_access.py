@@ -137,9 +137,12 @@ async def runner_stopped(
 async def show_writers(reader: SharedReader, metrics: RunnerMetrics) -> None:
     """Set the gauges of a shared journal's writers, and count their losses, until cancelled."""
     counted: Counter[str] = Counter()
+    trims_counted = 0
     shown: set[str] = set()
     while True:
         metrics.broker_up.set(0 if reader.problem else 1)
+        metrics.trim_failures.inc(reader.trim_failures - trims_counted)
+        trims_counted = reader.trim_failures
         present = {report.writer: report for report in reader.reports}
         now_ns = time.time_ns()
         for writer, report in present.items():

@@ -209,6 +209,12 @@ class RunnerMetrics:
         self.lease_held = Gauge(
             "shadow_lease_held",
             "1 while this runner holds the lease of its name on a shared journal; 0 while it waits for it.",
+            ["reader"],
+            registry=registry,
+        )
+        self.trim_failures = Counter(
+            "shadow_journal_trim_failures_total",
+            "Times that exchanges which every reader has committed could not be deleted from the broker of a shared journal.",
             registry=registry,
         )
         self.broker_up = Gauge(

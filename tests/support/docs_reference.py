@@ -20,6 +20,7 @@ from proxy.admin import api as admin_api
 from proxy.cli.exit_codes import MEANING
 from proxy.cli.main import COMMANDS, GROUPS, build_parser
 from proxy.config.loader import load as load_settings
+from proxy.config.rollout import GateSettings
 from proxy.journal.driver import WriterCounts
 from proxy.rollout import http_api
 from proxy.rollout.metrics import RolloutMetrics
@@ -248,7 +249,7 @@ def proxy_metrics() -> ProxyMetrics:
 
 def rollout_metrics() -> RolloutMetrics:
     replica = SimpleNamespace(configured={}, connected=True, pending={})
-    return RolloutMetrics(cast("Any", replica), dict, lambda: 0)
+    return RolloutMetrics(cast("Any", replica), GateSettings(), dict, lambda: 0)
 
 
 def families_of(collector: Collector) -> list[Metric]:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-PROXY = {"job": "shadow-proxy", "instance": "127.0.0.1:9901"}
-RUNNER = {"job": "shadow-runner", "instance": "127.0.0.1:9902"}
-CANDIDATE = {"job": "shadow-candidate", "instance": "127.0.0.1:9911", "role": "served"}
+PROXY = {"installation": "main", "job": "shadow-proxy", "instance": "127.0.0.1:9901"}
+RUNNER = {"installation": "main", "job": "shadow-runner", "instance": "127.0.0.1:9902"}
+CANDIDATE = {"installation": "main", "job": "shadow-candidate", "instance": "127.0.0.1:9911", "role": "served"}
 ROUTE = {"route": "v2_score"}
 
 
@@ -109,7 +109,31 @@ def journal_and_runner(written: str, ended: str, read: str = "0+100x120") -> tup
     )
 
 
+def gate(setting: str, limit: float, length: int = 60) -> Series:
+    return proxy_series("shadow_rollout_gate_setting", f"{limit}x{length}", setting=setting)
+
+
+ERRORS_MAX = gate("error_rate_increase_max", 0.001)
+SLOWER_MAX = gate("latency_ratio_max", 1.05)
+SLOWER_THAN_MIRRORED_MAX = gate("latency_across_roles_max", 2.0)
+MEMORY_MAX = gate("rss_max_bytes", 536870912)
+MISMATCHES_MAX = gate("mismatch_rate_max", 0.001)
+COMPARED_MIN = gate("compared_share_min", 0.8)
+
+
+def other_instance(series: Series) -> Series:
+    return Series(series.name, series.labels | {"instance": "other"}, series.values)
+
+
+def of_other_installation(series: Series) -> Series:
+    return Series(series.name, series.labels | {"installation": "other"}, series.values)
+
+
+ROLLED_BACK = proxy_series("shadow_rolled_back", "1x60")
+NOT_ROLLED_BACK = proxy_series("shadow_rolled_back", "0x60")
 SHARE = proxy_series("shadow_candidate_share_ratio", "1x60")
+LEASE_HELD = runner_series("shadow_lease_held", "1x60", reader="runner")
+LEASE_WAITED_FOR = runner_series("shadow_lease_held", "0x60", reader="runner")
 NO_SHARE = proxy_series("shadow_candidate_share_ratio", "0x60")
 APPEARS_AFTER_25_MIN = "_x25 1x35"
 """A labelled counter does not exist before its first increment, so its first sample is 1."""
@@ -127,10 +151,14 @@ PASSPORTS = runner_series(
 BASELINE_OF_YESTERDAY = AlertCase(
     "ShadowCandidateErrors",
     fires=(
+        gate("error_rate_increase_max", 0.001, length=1500),
         *responses("candidate", good=297, bad=0, length=1500),
         proxy_series("shadow_requests_total", "0x1400 0+3x100", side="candidate", status="502", **ROUTE),
     ),
-    quiet=responses("candidate", good=297, bad=3, length=1500),
+    quiet=(
+        gate("error_rate_increase_max", 0.001, length=1500),
+        *responses("candidate", good=297, bad=3, length=1500),
+    ),
     minute=1500,
 )
 """While the legacy serves no clients, the baseline is the candidate's own error ratio of a day ago."""
@@ -138,46 +166,65 @@ BASELINE_OF_YESTERDAY = AlertCase(
 CASES = (
     AlertCase(
         "ShadowCandidateErrors",
-        fires=(*responses("legacy", good=300, bad=0), *responses("candidate", good=297, bad=3)),
-        quiet=(*responses("legacy", good=297, bad=3), *responses("candidate", good=297, bad=3)),
+        fires=(ERRORS_MAX, *responses("legacy", good=300, bad=0), *responses("candidate", good=297, bad=3)),
+        quiet=(ERRORS_MAX, *responses("legacy", good=297, bad=3), *responses("candidate", good=297, bad=3)),
     ),
     AlertCase(  # too few requests to judge
         "ShadowCandidateErrors",
-        fires=responses("candidate", good=297, bad=3),
-        quiet=responses("candidate", good=9, bad=1),
+        fires=(ERRORS_MAX, *responses("candidate", good=297, bad=3)),
+        quiet=(ERRORS_MAX, *responses("candidate", good=9, bad=1)),
     ),
     AlertCase(
         "ShadowCandidateSlower",
-        fires=(*served("legacy"), *served("candidate", slow=60)),
-        quiet=(*served("legacy", slow=60), *served("candidate", slow=60)),
+        fires=(SLOWER_MAX, *served("legacy"), *served("candidate", slow=60)),
+        quiet=(SLOWER_MAX, *served("legacy", slow=60), *served("candidate", slow=60)),
     ),
     AlertCase(
         "ShadowCandidateSlower",
-        fires=(*served("legacy", slow=1), *served("candidate", slow=30)),
-        quiet=(*served("legacy", all_=10), *served("candidate", slow=60)),
+        fires=(SLOWER_MAX, *served("legacy", slow=1), *served("candidate", slow=30)),
+        quiet=(SLOWER_MAX, *served("legacy", all_=10), *served("candidate", slow=60)),
+    ),
+    AlertCase(  # the tolerance is that of the gate: the candidate's p95 is some ten times the legacy's
+        "ShadowCandidateSlower",
+        fires=(gate("latency_ratio_max", 2.0), *served("legacy"), *served("candidate", slow=60)),
+        quiet=(gate("latency_ratio_max", 50.0), *served("legacy"), *served("candidate", slow=60)),
+    ),
+    AlertCase(
+        "ShadowCandidateMemoryHigh",
+        fires=(gate("rss_max_bytes", 536870000), AT_LIMIT, SHARE),
+        quiet=(gate("rss_max_bytes", 0), ABOVE_LIMIT, SHARE),
     ),
     AlertCase(
         "ShadowCandidateSlowerThanMirror",
-        fires=(*mirrored("legacy"), *served("candidate", slow=60)),
-        quiet=(*mirrored("legacy"), *served("legacy"), *served("candidate", slow=60)),
+        fires=(SLOWER_THAN_MIRRORED_MAX, *mirrored("legacy"), *served("candidate", slow=60)),
+        quiet=(SLOWER_THAN_MIRRORED_MAX, *mirrored("legacy"), *served("legacy"), *served("candidate", slow=60)),
     ),
-    AlertCase("ShadowCandidateMemoryHigh", fires=(ABOVE_LIMIT, SHARE), quiet=(AT_LIMIT, SHARE)),
-    AlertCase("ShadowCandidateMemoryHigh", fires=(ABOVE_LIMIT, SHARE), quiet=(ABOVE_LIMIT, NO_SHARE)),
-    AlertCase("ShadowMirrorMemoryHigh", fires=(ABOVE_LIMIT, NO_SHARE), quiet=(ABOVE_LIMIT, SHARE)),
-    AlertCase("ShadowMirrorMemoryHigh", fires=(ABOVE_LIMIT,), quiet=(AT_LIMIT, NO_SHARE)),
+    AlertCase("ShadowCandidateMemoryHigh", fires=(MEMORY_MAX, ABOVE_LIMIT, SHARE), quiet=(MEMORY_MAX, AT_LIMIT, SHARE)),
+    AlertCase(
+        "ShadowCandidateMemoryHigh", fires=(MEMORY_MAX, ABOVE_LIMIT, SHARE), quiet=(MEMORY_MAX, ABOVE_LIMIT, NO_SHARE)
+    ),
+    AlertCase(
+        "ShadowMirrorMemoryHigh", fires=(MEMORY_MAX, ABOVE_LIMIT, NO_SHARE), quiet=(MEMORY_MAX, ABOVE_LIMIT, SHARE)
+    ),
+    AlertCase("ShadowMirrorMemoryHigh", fires=(MEMORY_MAX, ABOVE_LIMIT), quiet=(MEMORY_MAX, AT_LIMIT, NO_SHARE)),
     AlertCase("ShadowRowsDiffer", fires=(ROWS, SHARE), quiet=(ROWS, NO_SHARE)),
     AlertCase("ShadowRowsDiffer", fires=(ROWS, SHARE), quiet=(RESPONSES, SHARE)),
     AlertCase("ShadowPointsDiffer", fires=(POINTS, SHARE), quiet=(PASSPORTS, SHARE)),
     AlertCase("ShadowPointsDiffer", fires=(POINTS, SHARE), quiet=(POINTS, NO_SHARE)),
     AlertCase(
         "ShadowMatchRateLow",
-        fires=(compared("match", "0+100x60"), compared("mismatch", "0+1x60")),
-        quiet=(compared("match", "0+100x60"), compared("transient", "0+1x60"), compared("known", "0+5x60")),
+        fires=(MISMATCHES_MAX, compared("match", "0+100x60"), compared("mismatch", "0+1x60")),
+        quiet=(
+            MISMATCHES_MAX,
+            compared("match", "0+100x60"),
+            compared("transient", "0+1x60"),
+            compared("known", "0+5x60"),
+        ),
     ),
     AlertCase(
         "ShadowMatchRateLow",
-        fires=(compared("match", "0+100x60"), compared("mismatch", "0+1x60")),
-        quiet=(compared("match", "0+1x60"), compared("mismatch", "0+1x60")),
+        fires=(MISMATCHES_MAX, compared("match", "0+100x60"), compared("mismatch", "0+1x60")),
+        quiet=(MISMATCHES_MAX, compared("match", "0+1x60"), compared("mismatch", "0+1x60")),
     ),
     AlertCase(
         "ShadowMismatch",
@@ -233,13 +280,23 @@ CASES = (
     ),
     AlertCase(
         "ShadowBrokerDown",
-        fires=(runner_series("shadow_broker_up", "0x60"), runner_series("shadow_lease_held", "1x60")),
-        quiet=(runner_series("shadow_broker_up", "0x60"), runner_series("shadow_lease_held", "0x60")),
+        fires=(runner_series("shadow_broker_up", "0x60"), LEASE_HELD),
+        quiet=(runner_series("shadow_broker_up", "0x60"), LEASE_WAITED_FOR),
     ),
     AlertCase(
         "ShadowBrokerDown",
-        fires=(runner_series("shadow_broker_up", "0x60"), runner_series("shadow_lease_held", "1x60")),
-        quiet=(runner_series("shadow_broker_up", "1x60"), runner_series("shadow_lease_held", "1x60")),
+        fires=(runner_series("shadow_broker_up", "0x60"), LEASE_HELD),
+        quiet=(runner_series("shadow_broker_up", "1x60"), LEASE_HELD),
+    ),
+    AlertCase(
+        "ShadowLeaseNotHeld",
+        fires=(LEASE_WAITED_FOR, other_instance(LEASE_WAITED_FOR)),
+        quiet=(LEASE_WAITED_FOR, other_instance(LEASE_HELD)),
+    ),
+    AlertCase(
+        "ShadowJournalNotTrimmed",
+        fires=(runner_series("shadow_journal_trim_failures_total", "0x10 0+60x50"),),
+        quiet=(runner_series("shadow_journal_trim_failures_total", "0x25 60x35"),),
     ),
     AlertCase(
         "ShadowClocksDiffer",
@@ -301,11 +358,13 @@ CASES = (
     AlertCase(
         "ShadowComparedShareLow",
         fires=(
+            COMPARED_MIN,
             runner_series("shadow_read_total", "0+100x60"),
             compared("match", "0+70x60"),
             runner_series("shadow_skipped_total", "0+30x60", cause="overlapped", **ROUTE),
         ),
         quiet=(
+            COMPARED_MIN,
             runner_series("shadow_read_total", "0+100x60"),
             compared("match", "0+70x60"),
             runner_series("shadow_skipped_total", "0+30x60", cause="policy", **ROUTE),
@@ -364,7 +423,24 @@ CASES = (
     AlertCase("ShadowRunnerDown", fires=(runner_series("up", "1x25 0x35"),), quiet=(runner_series("up", "1x60"),)),
     AlertCase("ShadowRunnerDown", fires=(proxy_series("up", "1x60"),), quiet=(runner_series("up", "1x60"),)),
     AlertCase(
-        "ShadowCandidateDown", fires=(candidate_series("up", "1x25 0x35"),), quiet=(candidate_series("up", "1x60"),)
+        "ShadowCandidateDown",
+        fires=(proxy_series("shadow_backend_healthy", "0x60", side="candidate"), SHARE),
+        quiet=(proxy_series("shadow_backend_healthy", "0x60", side="candidate"), NO_SHARE),
+    ),
+    AlertCase(  # a candidate without a metrics page
+        "ShadowCandidateDown",
+        fires=(proxy_series("shadow_backend_healthy", "0x60", side="candidate"), SHARE),
+        quiet=(
+            candidate_series("up", "0x60"),
+            proxy_series("shadow_backend_healthy", "1x60", side="candidate"),
+            proxy_series("shadow_backend_healthy", "0x60", side="legacy"),
+            SHARE,
+        ),
+    ),
+    AlertCase(
+        "ShadowCandidateMetricsLost",
+        fires=(candidate_series("up", "1x20 0x40"),),
+        quiet=(candidate_series("up", "0x60"),),
     ),
     AlertCase(
         "ShadowBackendEjected",
@@ -393,7 +469,50 @@ CASES = (
     ),
     AlertCase(
         "ShadowProxiesDisagree",
-        fires=(SHARE, Series("shadow_candidate_share_ratio", PROXY | {"instance": "other"}, "0.5x60")),
-        quiet=(SHARE, Series("shadow_candidate_share_ratio", PROXY | {"instance": "other"}, "1x60")),
+        fires=(SHARE, other_instance(NO_SHARE)),
+        quiet=(SHARE, other_instance(SHARE), of_other_installation(NO_SHARE)),
+    ),
+    AlertCase(  # one proxy did not roll back, at a step at which the candidate serves nobody
+        "ShadowProxiesDisagree",
+        fires=(ROLLED_BACK, other_instance(NOT_ROLLED_BACK)),
+        quiet=(ROLLED_BACK, of_other_installation(NOT_ROLLED_BACK)),
     ),
 )
+
+OF_OTHER_INSTALLATION = (
+    AlertCase(
+        "ShadowCandidateErrors",
+        fires=(ERRORS_MAX, *responses("legacy", good=300, bad=0), *responses("candidate", good=297, bad=3)),
+        quiet=(
+            of_other_installation(ERRORS_MAX),
+            *responses("legacy", good=300, bad=0),
+            *responses("candidate", good=297, bad=3),
+        ),
+    ),
+    AlertCase(
+        "ShadowCandidateSlower",
+        fires=(SLOWER_MAX, *served("legacy"), *served("candidate", slow=60)),
+        quiet=(SLOWER_MAX, *map(of_other_installation, served("legacy")), *served("candidate", slow=60)),
+    ),
+    AlertCase(
+        "ShadowCandidateMemoryHigh",
+        fires=(MEMORY_MAX, ABOVE_LIMIT, SHARE),
+        quiet=(MEMORY_MAX, ABOVE_LIMIT, NO_SHARE, of_other_installation(SHARE)),
+    ),
+    AlertCase(
+        "ShadowRowsDiffer",
+        fires=(ROWS, SHARE),
+        quiet=(ROWS, of_other_installation(SHARE)),
+    ),
+    AlertCase(
+        "ShadowAccountingGap",
+        fires=(*proxy_counts("0 1+100x60"), *map(of_other_installation, proxy_counts("1 0+100x60"))),
+        quiet=(*proxy_counts("0+100x60"), *map(of_other_installation, proxy_counts("0+100x60"))),
+    ),
+    AlertCase(
+        "ShadowNothingCompared",
+        fires=(proxy_series("shadow_served_total", "0+100x60"), of_other_installation(compared("match", "0+1x60"))),
+        quiet=(proxy_series("shadow_served_total", "0+100x60"), compared("match", "0+1x60")),
+    ),
+)
+"""Two installations in one Prometheus: what one does neither makes an alert of the other fire nor hides it."""

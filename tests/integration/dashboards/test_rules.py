@@ -8,8 +8,15 @@ import pytest
 import yaml
 
 from dashboards.alert_rules import GROUPS
-from dashboards.generated_files import render_files
-from tests.integration.dashboards.alert_cases import BASELINE_OF_YESTERDAY, CASES, AlertCase, Series
+from dashboards.generated_files import alert_rules_file, recording_rules_file, render_files
+from dashboards.recording_rules import RECORDING_RULES
+from tests.integration.dashboards.alert_cases import (
+    BASELINE_OF_YESTERDAY,
+    CASES,
+    OF_OTHER_INSTALLATION,
+    AlertCase,
+    Series,
+)
 from tests.support.paths import ROOT
 from tests.support.promtool import program, promtool
 
@@ -28,30 +35,40 @@ def expectation(case: AlertCase, series: Sequence[Series], *, minute: int, firin
     }
 
 
-def write_test_file(directory: Path, cases: Sequence[AlertCase], *, interval: str) -> Path:
-    """Write a promtool test file for the cases; the rules are evaluated once per interval."""
-    fires = [expectation(case, case.fires, minute=case.minute, firing=True) for case in cases]
-    quiet = [expectation(case, case.quiet, minute=case.minute, firing=False) for case in cases]
-    file = {
-        "rule_files": [str(DASHBOARDS / "generated" / name) for name in RULES],
-        "evaluation_interval": interval,
-        "group_eval_order": ["shadow-recording", *GROUPS],
-        "tests": [*fires, *quiet],
-    }
-    path = directory / "alert_cases.yml"
-    path.write_text(yaml.safe_dump(file))
-    return path
+def write_test_files(directory: Path, cases: Sequence[AlertCase], *, interval: str) -> list[Path]:
+    """Write a promtool test file for each alert, which evaluates that alert and the recorded series that it reads, once per interval."""
+    alerts = {rule["alert"]: rule for group in alert_rules_file()["groups"] for rule in group["rules"]}
+    recording = recording_rules_file()["groups"]
+    paths: list[Path] = []
+    for name in dict.fromkeys(case.alert for case in cases):
+        reads = recording if any(rule.name in alerts[name]["expr"] for rule in RECORDING_RULES) else []
+        rules = directory / f"{name}.rules.yml"
+        rules.write_text(yaml.safe_dump({"groups": [*reads, {"name": "alert", "rules": [alerts[name]]}]}))
+        own = [case for case in cases if case.alert == name]
+        fires = [expectation(case, case.fires, minute=case.minute, firing=True) for case in own]
+        quiet = [expectation(case, case.quiet, minute=case.minute, firing=False) for case in own]
+        file = {
+            "rule_files": [str(rules)],
+            "evaluation_interval": interval,
+            "group_eval_order": [*(group["name"] for group in reads), "alert"],
+            "tests": [*fires, *quiet],
+        }
+        paths.append(directory / f"{name}.yml")
+        paths[-1].write_text(yaml.safe_dump(file))
+    return paths
 
 
 def test_each_alert_fires_on_its_cause_only(tmp_path: Path) -> None:
     """Run all cases in one promtool process; its output names the alert and the minute that failed."""
-    result = promtool("test", "rules", write_test_file(tmp_path, CASES, interval="1m"))
+    cases = [*CASES, *OF_OTHER_INSTALLATION]
+
+    result = promtool("test", "rules", *write_test_files(tmp_path, cases, interval="1m"))
 
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_without_legacy_traffic_the_baseline_is_the_candidate_of_yesterday(tmp_path: Path) -> None:
-    result = promtool("test", "rules", write_test_file(tmp_path, [BASELINE_OF_YESTERDAY], interval="30m"))
+    result = promtool("test", "rules", *write_test_files(tmp_path, [BASELINE_OF_YESTERDAY], interval="30m"))
 
     assert result.returncode == 0, result.stdout + result.stderr
 
@@ -78,10 +95,14 @@ def panel_expressions() -> Iterator[str]:
         if name.endswith(".json"):
             for panel in json.loads(text)["panels"]:
                 yield from (target["expr"] for target in panel.get("targets", ()))
+            yield from (annotation["expr"] for annotation in json.loads(text)["annotations"]["list"])
 
 
 def test_prometheus_accepts_the_expression_of_every_panel(tmp_path: Path) -> None:
-    filled = (text.replace("$__rate_interval", "1m").replace("$__range", "1h") for text in panel_expressions())
+    filled = (
+        text.replace("$__rate_interval", "1m").replace("$__range", "1h").replace("$__interval", "1m")
+        for text in panel_expressions()
+    )
     rules = [{"record": f"panel_{number}", "expr": expression} for number, expression in enumerate(filled)]
     path = tmp_path / "panels.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))

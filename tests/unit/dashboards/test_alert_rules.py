@@ -2,14 +2,17 @@
 
 import re
 
+import msgspec
 import yaml
 
 from dashboards import alert_rules
 from dashboards import metric_catalog as metrics
 from dashboards.generated_files import ACTION_LABEL, alert_rules_file
+from dashboards.links import BaseUrls, RunbookSection, anchor_of
 from proxy.config.rollout import AlertmanagerSettings, GateSettings
 from proxy.rollout.alertmanager import AlertAction
 from proxy.rollout.gates import EFFECT_KINDS
+from proxy.ui.runbook import sections_of
 from tests.support.paths import ROOT
 
 PROVISIONING = ROOT / "dashboards" / "provisioning"
@@ -21,21 +24,35 @@ def test_names_are_unique() -> None:
     assert len({alert.name for alert in ALERTS}) == len(ALERTS)
 
 
-def test_limits_equal_those_of_the_gates() -> None:
-    limits = (
-        alert_rules.ERROR_INCREASE_MAX,
-        alert_rules.MEMORY_MAX_BYTES,
-        alert_rules.MISMATCH_RATE_MAX,
-        alert_rules.COMPARED_SHARE_MIN,
-    )
-    gates = GateSettings()
+def test_limits_of_gates_are_settings_of_gates() -> None:
+    named = {name for alert in ALERTS for name in re.findall(r'setting="(\w+)"', alert.expression)}
 
-    assert limits == (
-        gates.error_rate_increase_max,
-        gates.rss_max_bytes,
-        gates.mismatch_rate_max,
-        gates.compared_share_min,
-    )
+    assert named == {
+        "error_rate_increase_max",
+        "latency_ratio_max",
+        "latency_across_roles_max",
+        "rss_max_bytes",
+        "mismatch_rate_max",
+        "compared_share_min",
+    }
+    assert named <= set(msgspec.structs.asdict(GateSettings()))
+
+
+def test_no_alert_adds_up_installations() -> None:
+    aggregates = [
+        (alert.name, found)
+        for alert in ALERTS
+        for found in re.findall(r"\b(?:sum|max|min|count|avg)\b(?! by \(installation)(?=[ (])", alert.expression)
+    ]
+
+    assert aggregates == []
+
+
+def test_no_alert_joins_installations() -> None:
+    joins = [(alert.name, labels) for alert in ALERTS for labels in re.findall(r"\bon \(([^)]*)\)", alert.expression)]
+
+    assert joins
+    assert [join for join in joins if not join[1].startswith("installation")] == []
 
 
 def test_actions_equal_those_of_the_webhook() -> None:
@@ -64,24 +81,42 @@ def test_every_alert_has_summary_impact_and_first_step() -> None:
     assert [alert.name for alert in ALERTS if not (alert.summary and alert.impact and alert.first_step)] == []
 
 
-def test_annotations_are_summary_description_and_runbook() -> None:
+def test_annotations_are_texts_and_links() -> None:
     annotations = [rule["annotations"] for group in alert_rules_file()["groups"] for rule in group["rules"]]
 
-    assert {tuple(texts) for texts in annotations} == {("summary", "description", "runbook")}
+    assert {tuple(texts) for texts in annotations} == {
+        ("summary", "description", "runbook", "runbook_url", "dashboard_url")
+    }
 
 
-def test_runbook_has_every_section_that_alerts_refer_to() -> None:
-    headings = re.findall(r"^## (.+)$", (ROOT / "RUNBOOK.md").read_text(), re.MULTILINE)
+def test_links_of_alerts_are_below_the_urls_of_the_installation() -> None:
+    urls = BaseUrls(ui="https://shadow.example", grafana="https://grafana.example/g")
+    annotations = [rule["annotations"] for group in alert_rules_file(urls)["groups"] for rule in group["rules"]]
 
-    assert {section.value for section in alert_rules.RunbookSection} <= set(headings)
+    assert [a for a in annotations if not a["runbook_url"].startswith("https://shadow.example/runbook#")] == []
+    assert [a for a in annotations if not a["dashboard_url"].startswith("https://grafana.example/g/d/shadow-")] == []
 
 
-def test_every_runbook_section_is_used() -> None:
-    assert {alert.runbook for alert in ALERTS} == set(alert_rules.RunbookSection)
+def test_every_alert_has_a_severity() -> None:
+    rules = [rule for group in alert_rules_file()["groups"] for rule in group["rules"]]
+
+    assert {rule["labels"]["severity"] for rule in rules} == {"page", "warning"}
+
+
+def test_runbook_has_every_section_that_links_name() -> None:
+    sections = {part.name for part in sections_of((ROOT / "RUNBOOK.md").read_text())}
+
+    assert {anchor_of(section.value) for section in RunbookSection} <= sections
 
 
 def test_every_job_is_scraped() -> None:
     assert tuple(job["job_name"] for job in SCRAPED["scrape_configs"]) == metrics.JOBS
+
+
+def test_every_target_names_its_installation() -> None:
+    labels = [part.get("labels", {}) for job in SCRAPED["scrape_configs"] for part in job["static_configs"]]
+
+    assert [given for given in labels if not given.get("installation")] == []
 
 
 def test_only_loopback_is_scraped() -> None:

@@ -13,11 +13,18 @@ from comparator.exchanges.difference import Kind
 from comparator.exchanges.model import Side
 from comparator.exchanges.skip import Skip
 from comparator.findings.clustering import Severity
+from comparator.stats.confidence import JudgementOutcome
+from dashboards import links, rollout
 from dashboards import metric_catalog as metrics
 from dashboards.generated_files import render_files
 from dashboards.recording_rules import RECORDING_RULES
+from proxy.rollout.gate_measure import MeasureUnit
+from proxy.rollout.gates import GateName
+from proxy.rollout.state_machine import Phase
 from proxy.runner.metrics import RetriedStep
 from proxy.runner.shadow_state import ResyncReason
+from proxy.ui.app import SCREENS
+from proxy.ui.runbook import sections_of
 from tests.support.paths import ROOT
 
 DIRECTORY = ROOT / "dashboards"
@@ -46,6 +53,10 @@ CLOSED = {
     "severity": Severity,
     "step": RetriedStep,
     "reason": ResyncReason,
+    "gate": GateName,
+    "outcome": JudgementOutcome,
+    "phase": Phase,
+    "unit": MeasureUnit,
 }
 """Labels whose values are an enumeration, on every metric that has them."""
 
@@ -53,6 +64,7 @@ CLOSED = {
 def expressions() -> Iterator[str]:
     yield from (target["expr"] for panel in PANELS for target in panel.get("targets", ()))
     yield from (rule["expr"] for rule in RULES)
+    yield from (annotation["expr"] for built in DASHBOARDS.values() for annotation in built["annotations"]["list"])
     yield from (
         re.sub(r"^label_values\((.*), \w+\)$", r"\1", variable["definition"])
         for built in DASHBOARDS.values()
@@ -92,7 +104,7 @@ def test_panel_ids_are_unique(name: str) -> None:
 
 
 def test_dashboard_uids_are_unique() -> None:
-    assert len({built["uid"] for built in DASHBOARDS.values()}) == len(DASHBOARDS) == 4
+    assert len({built["uid"] for built in DASHBOARDS.values()}) == len(DASHBOARDS) == 5
 
 
 def test_every_panel_has_a_query() -> None:
@@ -103,6 +115,105 @@ def test_panel_titles_are_unique_within_a_dashboard() -> None:
     titles = Counter((name, panel["title"]) for name, built in DASHBOARDS.items() for panel in built["panels"])
 
     assert set(titles.values()) == {1}
+
+
+QUERIES = [
+    (panel["title"], target["expr"]) for panel in PANELS for target in panel.get("targets", ()) if target["expr"]
+]
+GRAPHS = [panel for panel in PANELS if panel["type"] != "row"]
+STATE = re.compile(r"\b(?:max|min|avg|count)(?: by \(([^)]*)\))? ?\(")
+"""An aggregate that shows one of several processes in place of all."""
+
+
+def test_every_panel_has_description_unit_and_link() -> None:
+    incomplete = [
+        panel["title"]
+        for panel in GRAPHS
+        if not (panel["description"].endswith(".") and panel["fieldConfig"]["defaults"]["unit"] and panel["links"])
+    ]
+
+    assert incomplete == []
+
+
+def test_every_link_leads_to_a_screen_or_a_section_of_the_runbook() -> None:
+    anchors = {f"/runbook#{part.name}" for part in sections_of((ROOT / "RUNBOOK.md").read_text())}
+    paths = {link["url"].removeprefix("${ui}") for panel in GRAPHS for link in panel["links"]}
+
+    assert paths <= anchors | {screen.path for screen in SCREENS}
+    assert {screen.path for screen in links.SCREENS} <= paths
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_every_dashboard_has_the_common_variables(name: str) -> None:
+    variables = {item["name"]: item for item in DASHBOARDS[name]["templating"]["list"]}
+
+    assert list(variables)[:5] == ["datasource", "installation", "job", "instance", "ui"]
+    assert not variables["installation"]["multi"]
+    assert {item["allValue"] for item in variables.values() if item.get("includeAll")} == {".+"}
+
+
+def test_every_query_of_a_panel_is_narrowed_by_the_variables() -> None:
+    narrow = {
+        (title, label)
+        for title, expression in QUERIES
+        for name, inside in SELECTOR.findall(expression)
+        for label in ("installation", "job", "instance")
+        if label in RECORDED_LABELS.get(name, metrics.TARGET_LABELS) and f'{label}=~"${label}"' not in inside
+    }
+
+    assert narrow == set()
+
+
+def test_no_panel_shows_one_process_in_place_of_all() -> None:
+    """A proxy that did not roll back, or a runner that waits for a resync, must not hide behind another one.
+
+    What a whole installation shares may be aggregated: the settings of the gates, the causes in the store, and spreads (max - min).
+    """
+    hiding = [
+        (title, expression)
+        for title, expression in QUERIES
+        for grouping in STATE.findall(expression)
+        if "instance" not in grouping
+        and not re.search(r"shadow_rollout_gate_setting|shadow_causes\b", expression)
+        and " - min by" not in expression
+    ]
+
+    assert hiding == []
+
+
+def test_every_gate_has_a_panel() -> None:
+    assert {name for name, _, _ in rollout.GATES} == set(GateName)
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_events_are_marked_on_every_dashboard(name: str) -> None:
+    names = [annotation["name"] for annotation in DASHBOARDS[name]["annotations"]["list"]]
+
+    assert names == ["Promotions", "Rollbacks", "Pauses", "Reloads", "Rules loaded", "Restarts", "Resyncs"]
+
+
+def test_every_recording_rule_keeps_the_installation() -> None:
+    assert [rule.name for rule in RECORDING_RULES if "installation" not in rule.labels] == []
+
+
+def test_every_aggregate_of_a_rule_keeps_the_installation() -> None:
+    groupings = [
+        found for rule in RULES for found in re.findall(r"\b(?:sum|max|min)\b(?: by \(([^)]*)\))?", rule["expr"])
+    ]
+
+    assert groupings
+    assert [labels for labels in groupings if not labels.startswith("installation")] == []
+
+
+def test_recording_rules_keep_the_labels_that_they_declare() -> None:
+    lost = [
+        (rule.name, labels)
+        for rule in RECORDING_RULES
+        for labels in re.findall(r"sum by \(([^)]*)\)", rule.expression)
+        if not rule.labels <= {*labels.split(", ")}
+    ]
+
+    assert lost == []
 
 
 def test_every_metric_is_selected_by_its_job() -> None:
@@ -117,7 +228,7 @@ def test_every_selector_names_metric_and_labels_that_its_job_exports() -> None:
         (name, label)
         for name, matchers in selectors()
         if ":" not in name
-        for job in [value for label, _, value in matchers if label == "job"]
+        for job in [value for label, operator, value in matchers if label == "job" and operator == "="]
         for label, _, _ in matchers
         if label not in EXPORTED.get((job, name), ())
     ]
@@ -200,7 +311,7 @@ def test_every_metric_is_shown_or_used_in_a_rule() -> None:
     unused = {
         metric.name
         for metric in metrics.ALL_METRICS
-        if not re.search(rf'{metric.name}(_bucket|_count|_sum)?\{{job="{metric.job}"', text)
+        if not re.search(rf'{metric.name}(_bucket|_count|_sum)?\{{[^}}]*job="{metric.job}"', text)
     }
 
     assert unused == set()

@@ -2,17 +2,19 @@
 
 from itertools import combinations
 
-from dashboards.panels import COLUMNS, Query, dashboard, section, stat, table, timeseries, variable
+from dashboards.links import ROLLOUT
+from dashboards.panels import COLUMNS, Query, section, stat, table, timeseries, with_positions
 
+ABOUT = {"unit": "short", "description": "About.", "link": ROLLOUT}
 PANELS = (
     section("One"),
-    timeseries("A", Query("up", "{{job}}"), Query("down"), width=16),
-    stat("B", Query("up"), value_names={0: "no", 1: "yes"}),
-    table("C", Query("up")),
+    timeseries("A", Query("up", "{{job}}"), Query("down"), width=16, **ABOUT),
+    stat("B", Query("up"), value_names={0: "no", 1: "yes"}, **ABOUT),
+    table("C", Query("up"), **ABOUT),
     section("Two"),
-    timeseries("D", Query("up")),
+    timeseries("D", Query("up"), **ABOUT),
 )
-BUILT = dashboard("uid", "Title", "About.", PANELS, [variable("route", "Route", "label_values(up, job)")])["panels"]
+BUILT = with_positions(PANELS)
 
 
 def overlap(first: dict[str, int], second: dict[str, int]) -> bool:

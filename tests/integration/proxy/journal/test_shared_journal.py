@@ -1,15 +1,19 @@
 """The shared journal over a real server: several spools, one reader, and a broker that goes away, comes back empty, hangs or is full."""
 
+import asyncio
 import os
 import re
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import redis
+from prometheus_client import CollectorRegistry
 
+from comparator.errors import StoreUnavailableError
 from proxy.errors import BrokerUnavailableError, JournalKeyError, SettingsError, StreamGoneError
 from proxy.journal.broker import Bundle
 from proxy.journal.driver import UnreadCause
@@ -18,6 +22,8 @@ from proxy.journal.retention import prune
 from proxy.journal.segments import segments
 from proxy.journal.shared_reader import PassingOffsets
 from proxy.journal.shipper import load_status
+from proxy.runner.journal_access import show_writers
+from proxy.runner.metrics import RunnerMetrics
 from tests.support.paths import ROOT
 from tests.support.redis import RedisServer, running_redis
 from tests.support.shared_journal import (
@@ -77,6 +83,34 @@ async def test_committed_exchanges_leave_the_broker_and_the_spool(
         await until(lambda: one.committed() == 300)
         (stream,) = client.scan_iter("*:stream:*")
         assert client.xlen(stream) == 0
+
+
+class UnavailableOffsets(CountingOffsets):
+    """Offsets in a store that does not answer until it is repaired."""
+
+    available = False
+
+    async def slowest(self) -> dict[str, int]:
+        if not self.available:
+            raise StoreUnavailableError("the store does not answer")
+        return await super().slowest()
+
+
+async def test_trimming_that_fails_is_counted_and_made_up_for(
+    server: RedisServer, client: redis.Redis, tmp_path: Path
+) -> None:
+    offsets, metrics = UnavailableOffsets(), RunnerMetrics(CollectorRegistry())
+    async with machines(server.url, tmp_path, 1) as (one,), reading(one.settings, offsets) as reader:
+        showing = asyncio.ensure_future(show_writers(reader, metrics))
+        one.serve(30)
+        await read_count(reader, 30)
+        counted = partial(metrics.registry.get_sample_value, "shadow_journal_trim_failures_total")
+        await until(lambda: (counted() or 0) > 1)
+        assert one.committed() == 0
+        offsets.available = True
+        await until(lambda: one.committed() == 30)
+        showing.cancel()
+    assert sum(client.xlen(name) for name in client.scan_iter(_type="stream")) == 0
 
 
 async def test_nothing_leaves_the_broker_or_the_spool_before_it_is_committed(
