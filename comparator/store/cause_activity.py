@@ -37,20 +37,36 @@ class CauseActivity:
         return self.by_side.total()
 
 
-SELECT_HOURS = """
-SELECT cause_id, date_bin($3, hour, $1) AS begins, served_by, stage, sum(count)::bigint AS count
-FROM shadow.cause_hour WHERE hour >= $1 AND hour < $2 AND count > 0 AND ($4 = '' OR cause_id = $4)
-GROUP BY GROUPING SETS ((cause_id, date_bin($3, hour, $1)), (cause_id, served_by), (cause_id, stage))
-"""
-SELECT_SLOTS = """
-WITH part AS MATERIALIZED (
-    SELECT set_id, date_bin($3, slot, $1) AS begins, served_by, stage, sum(count) AS count
-    FROM shadow.finding_set_slot WHERE slot >= $1 AND slot < $2 GROUP BY 1, 2, 3, 4
+GROUPED = """
+WITH part AS ({part}), grouped AS (
+    SELECT cause_id, begins, served_by, stage, sum(count)::bigint AS count FROM part
+    GROUP BY GROUPING SETS ((cause_id, begins), (cause_id, served_by), (cause_id, stage))
 )
-SELECT cause_id, begins, served_by, stage, sum(count)::bigint AS count
-FROM part JOIN shadow.cause_set USING (set_id) WHERE $4 = '' OR cause_id = $4
-GROUP BY GROUPING SETS ((cause_id, begins), (cause_id, served_by), (cause_id, stage))
+SELECT cause_id,
+    array_agg(begins) FILTER (WHERE begins IS NOT NULL) AS begins,
+    array_agg(count) FILTER (WHERE begins IS NOT NULL) AS by_bin,
+    array_agg(served_by) FILTER (WHERE served_by IS NOT NULL) AS sides,
+    array_agg(count) FILTER (WHERE served_by IS NOT NULL) AS by_side,
+    array_agg(stage) FILTER (WHERE stage IS NOT NULL) AS stages,
+    array_agg(count) FILTER (WHERE stage IS NOT NULL) AS by_stage
+FROM grouped GROUP BY cause_id
 """
+"""One record a cause: a cause has so many bins that a record for each would cost more than counting them."""
+HOURS = """
+    SELECT cause_id, date_bin($3, hour, $1) AS begins, served_by, stage, count
+    FROM shadow.cause_hour WHERE hour >= $1 AND hour < $2 AND count > 0 {of_cause}
+"""
+SLOTS = """
+    SELECT * FROM (
+        SELECT set_id, date_bin($3, slot, $1) AS begins, served_by, stage, sum(count) AS count
+        FROM shadow.finding_set_slot WHERE slot >= $1 AND slot < $2 {of_sets} GROUP BY 1, 2, 3, 4
+    ) AS of_set JOIN shadow.cause_set USING (set_id) {of_cause}
+"""
+OF_SETS = "AND set_id IN (SELECT set_id FROM shadow.cause_set WHERE cause_id = $4)"
+SELECT_HOURS = GROUPED.format(part=HOURS.format(of_cause=""))
+SELECT_HOURS_OF_CAUSE = GROUPED.format(part=HOURS.format(of_cause="AND cause_id = $4"))
+SELECT_SLOTS = GROUPED.format(part=SLOTS.format(of_sets="", of_cause=""))
+SELECT_SLOTS_OF_CAUSE = GROUPED.format(part=SLOTS.format(of_sets=OF_SETS, of_cause="WHERE cause_id = $4"))
 
 
 async def cause_activity(
@@ -66,17 +82,19 @@ async def cause_activity(
             read from counts by hour, so `since` is to be the begin of one (`begin_of_bins`).
         cause: of this one alone; "" for all.
     """
-    activity: dict[str, CauseActivity] = {}
-    statement = SELECT_HOURS if bin_length >= HOUR else SELECT_SLOTS
-    for record in await conn.fetch(statement, since, until, bin_length, cause):
-        one = activity.setdefault(record["cause_id"], CauseActivity())
-        if record["begins"] is not None:
-            one.bins[record["begins"]] = record["count"]
-        elif record["served_by"] is not None:
-            one.by_side[record["served_by"]] = record["count"]
-        else:
-            one.by_stage[record["stage"]] = record["count"]
-    return activity
+    by_hour = bin_length >= HOUR
+    if cause:
+        statement, arguments = SELECT_HOURS_OF_CAUSE if by_hour else SELECT_SLOTS_OF_CAUSE, (cause,)
+    else:
+        statement, arguments = SELECT_HOURS if by_hour else SELECT_SLOTS, ()
+    return {
+        record["cause_id"]: CauseActivity(
+            Counter(dict(zip(record["begins"], record["by_bin"], strict=True))),
+            Counter(dict(zip(record["sides"], record["by_side"], strict=True))),
+            Counter(dict(zip(record["stages"], record["by_stage"], strict=True))),
+        )
+        for record in await conn.fetch(statement, since, until, bin_length, *arguments)
+    }
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
 """Read counts and durations over time, for charts: in bins of equal length, the empty ones left out.
 
-A short span is read from the comparisons themselves, in bins shorter than a minute. A longer one, and one with many comparisons, is read from counts that were kept while verdicts
-were stored, so that it costs the same however many comparisons there are: by minute, and by ten minutes for bins of that length and longer
-ones.
+A short span is read from the comparisons themselves, in bins shorter than a minute. A longer one, and one with many comparisons, is read
+from counts that were kept while verdicts were stored, so that it costs the same however many comparisons there are: by minute, and by ten
+minutes for bins of that length and longer ones.
 """
 
 import datetime as dt

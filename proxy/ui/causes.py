@@ -114,7 +114,7 @@ class _Bins:
 
     since: dt.datetime
     length: dt.timedelta
-    count: int
+    begins: tuple[dt.datetime, ...]
 
     @classmethod
     def of(cls, request: ScreenRequest) -> "_Bins":
@@ -122,7 +122,8 @@ class _Bins:
         length = cause_activity.bin_length_of(span, bins_max=BINS_MAX, age=span)
         # (what was compared is counted by minute, so the range begins with one)
         since = request.since.replace(second=0, microsecond=0)
-        return cls(since, length, -(-(request.now - since) // length))
+        count = -(-(request.now - since) // length)
+        return cls(since, length, tuple([since + number * length for number in range(count)]))
 
     def span(self, now: dt.datetime) -> "_Span":
         """Return the arguments of queries; they end behind the present minute, because clocks differ."""
@@ -130,7 +131,7 @@ class _Bins:
 
     def sums(self, counts: Mapping[dt.datetime, int]) -> tuple[int, ...]:
         """Return the counts by bin, with zeros."""
-        return tuple(counts.get(self.since + number * self.length, 0) for number in range(self.count))
+        return tuple([counts.get(begins, 0) for begins in self.begins])
 
 
 def _activity_text(activity: CauseActivity | None, bins: _Bins) -> CauseActivityText:
