@@ -12,6 +12,7 @@ from comparator.stats.confidence import Interval, VerdictCounts, rate_interval
 from comparator.store import causes, queries, series
 from comparator.store.cause_activity import cause_activity
 from comparator.store.ended import EndedAs
+from comparator.store.rollups import SLOT
 from comparator.store.rows import CauseRow, RouteLatency
 from proxy.config.rollout import RolloutSettings
 from proxy.errors import ProxyError
@@ -33,6 +34,8 @@ CAUSES_READ_MAX: Final = 1_000
 ENTRIES_READ_MAX: Final = 200
 OPEN_STATES: Final = ("regressed", "new")
 ACCOUNTING_TIMEOUT_S: Final = 8.0
+MINUTES_OF_DURATIONS_MAX_S: Final = 120
+"""Longest bin of the durations that is read from counts by minute."""
 LATENCY_QUANTILES: Final = (0.5, 0.95, 0.99)
 
 T = TypeVar("T")
@@ -447,6 +450,10 @@ def _cause_line(cause: CauseRow, counts: Mapping[dt.datetime, int], bins: Bins) 
 
 async def _latency(conn: Connection, request: ScreenRequest) -> LatencyPanel:
     bins = await _bins(conn, request)
+    slot_s = int(SLOT.total_seconds())
+    if MINUTES_OF_DURATIONS_MAX_S < bins.length_s < slot_s:
+        # (durations of hours are read from counts by ten minutes: those by minute are ten times as many)
+        bins = Bins(_down(bins.begins, slot_s), _up(request.now, slot_s), slot_s)
     over_time = await series.durations_over_time(conn, since=bins.begins, until=bins.until, bin_s=bins.length_s)
     today = await queries.latency(conn, since=request.now.date(), quantiles=LATENCY_QUANTILES)
     busiest = sorted(today, key=lambda route: -route.count)
