@@ -30,8 +30,8 @@ from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
 from proxy.journal.reconciliation import WriterAccount
 from proxy.rollout import rollback_impact
-from proxy.rollout.accounting import Accounting, Reading, read
-from proxy.rollout.admin_client import endpoints_of
+from proxy.rollout.accounting import Accounting, MetricsPages, Reading, read_all
+from proxy.rollout.admin_client import AdminEndpoint, endpoints_of
 from proxy.rollout.rollback_impact import RollbackImpact
 from proxy.rollout.rollback_impact_collector import ImpactSources, collect_impact
 from proxy.rollout.switch import SwitchState
@@ -49,10 +49,26 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyStatus:
+    """The /status of one proxy process; None with the reason when it did not answer."""
+
+    endpoint: str
+    document: Mapping[str, Any] | None
+    error: str = ""
+
+    @property
+    def stands(self) -> tuple[object, bool]:
+        """Its stage, and whether it is rolled back: what all proxies have in common, unless one was not reached."""
+        document = self.document or {}
+        switch = cast("Mapping[str, object]", document.get("switch") or {})
+        return document.get("stage"), bool(switch.get("rolled_back"))
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The status of all parts; a part that did not answer is None, and `unreachable` has the reason."""
 
-    proxy: Mapping[str, object] | None
+    proxies: tuple[ProxyStatus, ...]
     reading: Reading | None
     summary: Summary | None
     unreachable: Mapping[str, str]
@@ -93,25 +109,29 @@ async def gather(settings: Settings, *, days: int) -> Status:
             unreachable[name] = str(error) or f"no response within {limit_s:.1f} s"
             return None
 
-    proxy_url = endpoints_of(settings.admin, workers=1)[0].url
+    endpoints = endpoints_of(settings.admin, settings.listen.workers, settings.rollout.peers)
     runner_url = f"http://{settings.runner.host}:{settings.runner.port}"
     async with aiohttp.ClientSession() as session:
-        proxy, reading, schema, summary, impact, accounts = await asyncio.gather(
-            part("proxy", lambda: _proxy(session, proxy_url, settings.admin.token)),
-            part("runner", lambda: read(session, proxy_url, runner_url)),
+        proxies, reading, schema, summary, impact, accounts = await asyncio.gather(
+            asyncio.gather(*(_proxy(session, endpoint, settings.admin.token, limit_s) for endpoint in endpoints)),
+            part("runner", lambda: read_all(MetricsPages.of(settings), timeout_s=limit_s / 3)),
             part("runner", lambda: _schema(session, runner_url)),
             part("store", lambda: _summary(settings.databases.store, settings.store, days=days)),
             part("rollback impact", lambda: collect_impact(ImpactSources.of(settings))),
             part("accounting", lambda: read_accounts(session, runner_url, settings)),
         )
-    return Status(proxy, reading, summary, unreachable, impact, schema, accounts)
+    unreachable |= {f"proxy {one.endpoint}": one.error for one in proxies if one.error}
+    return Status(tuple(proxies), reading, summary, unreachable, impact, schema, accounts)
 
 
-async def _proxy(session: aiohttp.ClientSession, url: str, token: str) -> Mapping[str, object]:
+async def _proxy(session: aiohttp.ClientSession, endpoint: AdminEndpoint, token: str, limit_s: float) -> ProxyStatus:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    async with session.get(f"{url}/status", headers=headers) as response:
-        response.raise_for_status()
-        return await response.json()
+    try:
+        async with asyncio.timeout(limit_s), session.get(f"{endpoint.url}/status", headers=headers) as response:
+            response.raise_for_status()
+            return ProxyStatus(str(endpoint), await response.json())
+    except (OSError, TimeoutError, aiohttp.ClientError, ValueError) as error:
+        return ProxyStatus(str(endpoint), None, str(error) or f"no response within {limit_s:.1f} s")
 
 
 async def _schema(session: aiohttp.ClientSession, runner_url: str) -> dict[str, Any]:
@@ -145,7 +165,7 @@ async def _summary(dsn: str, settings: StoreSettings, *, days: int) -> Summary |
 
 def render(status: Status, *, config: Path = CONFIG) -> str:
     """Return the status as text; `config` is named in the command for a closer look."""
-    lines = [*_serving_lines(status), *(_accounting_lines(status.reading) if status.reading else [])]
+    lines = [*_serving_lines(status), *(_accounting_lines(status.reading, status.accounts) if status.reading else [])]
     lines += _account_lines(status.accounts)
     lines += _schema_lines(status.schema)
     if status.summary is not None:
@@ -161,16 +181,26 @@ def render(status: Status, *, config: Path = CONFIG) -> str:
 
 
 def _serving_lines(status: Status) -> list[str]:
-    if status.proxy is None:
+    """Describe the first proxy that answered, and the others where they stand elsewhere."""
+    answered = [one for one in status.proxies if one.document is not None]
+    if not answered:
         return ["serving   unknown: no proxy answered on its admin port"]
-    lines = [f"stage     {status.proxy.get('stage')}"]
-    lines += rollout_text.render(
-        cast("Mapping[str, Any]", status.proxy.get("rollout") or {"enabled": False, "groups": ()})
-    )
-    switch = msgspec.convert(status.proxy.get("switch") or {}, SwitchState)
+    first, document = answered[0], answered[0].document or {}
+    lines = [f"stage     {document.get('stage')}"]
+    lines += rollout_text.render(cast("Mapping[str, Any]", document.get("rollout") or {"enabled": False, "groups": ()}))
+    switch = msgspec.convert(document.get("switch") or {}, SwitchState)
     if switch.rolled_back:
         lines.append(f"ROLLED BACK at {switch.at} by {switch.actor}: {switch.reason}")
-    return lines + _trouble_lines(status.proxy)
+    for one in answered[1:]:
+        if one.stands != first.stands:
+            stage, rolled_back = one.stands
+            lines.append(
+                f"BUT       {one.endpoint} is at stage {stage}{', rolled back' if rolled_back else ', not rolled back'}"
+            )
+    for one in answered:
+        trouble = _trouble_lines(one.document or {})
+        lines += trouble if one is first else [f"{line} ({one.endpoint})" for line in trouble if line not in lines]
+    return lines
 
 
 def _trouble_lines(proxy: Mapping[str, Any]) -> list[str]:
@@ -189,7 +219,8 @@ def _trouble_lines(proxy: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _accounting_lines(reading: Reading) -> list[str]:
+def _accounting_lines(reading: Reading, accounts: Sequence[WriterAccount] | None) -> list[str]:
+    """Describe what proxies and runner have counted since they started."""
     accounting = reading.accounting
     parts = {
         "compared": accounting.compared,
@@ -202,8 +233,19 @@ def _accounting_lines(reading: Reading) -> list[str]:
         causes = ", ".join(f"{label} {count}" for label, count in sorted(by_label.items()))
         gaps = f"; of these {accounting.gaps()}" if name == "compared" and accounting.gaps() else ""
         lines.append(f"  {name:<9} {sum(by_label.values()):>8}  {causes}{gaps}".rstrip())
-    lines.append(f"  in flight {accounting.in_flight:>8}")
+    lines.append(f"  in flight {_in_flight(reading, accounts)}")
+    lines += [f"  not counted: what this proxy has served: {reason}" for reason in reading.silent]
     return lines
+
+
+def _in_flight(reading: Reading, accounts: Sequence[WriterAccount] | None) -> str:
+    """Return the number of exchanges without an outcome; the difference of counts only where the numbers of the exchanges are not known."""
+    if accounts is not None:
+        return f"{sum(one.in_flight + one.unread + one.queued for one in accounts):>8}"
+    if reading.silent or reading.accounting.in_flight < 0:
+        # (the counts of a process begin with it)
+        return "unknown: a proxy did not answer, or has started later than the runner"
+    return f"{reading.accounting.in_flight:>8}"
 
 
 def _account_lines(accounts: Sequence[WriterAccount] | None) -> list[str]:
@@ -252,7 +294,7 @@ def as_json(status: Status) -> str:
     """Return the status as one JSON document."""
     summary, accounting = status.summary, status.reading.accounting if status.reading else None
     document: dict[str, object] = {
-        "proxy": status.proxy,
+        "proxies": status.proxies,
         "accounting": _accounting_document(accounting) if accounting else None,
         "exchanges": [_account_document(one) for one in status.accounts] if status.accounts is not None else None,
         "lag_s": status.reading.lag_s if status.reading else None,

@@ -13,7 +13,7 @@ flight are its remainder: `proxy.runner.accountant` holds the numbers of the wri
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 import aiohttp
@@ -223,12 +223,17 @@ class Accounting:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The accounting of a proxy and its runner at one moment, with the lag and the durations (median and p99)."""
+    """The accounting of proxies and runners at one moment, with the lag and the durations (median and p99).
+
+    Attributes:
+        silent: `url: reason` of each proxy that did not answer; what it served is in no count.
+    """
 
     accounting: Accounting = Accounting()
     lag_s: float = 0.0
     served_ms: tuple[float, float] = (0.0, 0.0)
     mirrored_ms: tuple[float, float] = (0.0, 0.0)
+    silent: tuple[str, ...] = ()
 
 
 async def read(session: aiohttp.ClientSession, proxy_url: str, runner_url: str) -> Reading:
@@ -246,6 +251,32 @@ async def read(session: aiohttp.ClientSession, proxy_url: str, runner_url: str) 
     mirrored = await scrape(session, f"{runner_url}/metrics")
     served = await scrape(session, f"{proxy_url}/metrics")
     return reading_of(served, mirrored)
+
+
+async def read_all(pages: MetricsPages, *, timeout_s: float) -> Reading:
+    """Scrape all processes of an installation; every proxy that answers within `timeout_s` counts.
+
+    Raises:
+        ConnectionError: a runner did not answer.
+    """
+    runners = await scrape_all(pages.runners, timeout_s=timeout_s)
+    if runners.unavailable:
+        raise ConnectionError(", ".join(runners.unavailable))
+    proxies = await scrape_all(pages.proxies, timeout_s=timeout_s)
+    reading = reading_of(merged(proxies.read), merged(runners.read))
+    lag_s = max(total(page, LAG) for page in runners.read)
+    return replace(reading, lag_s=lag_s, silent=proxies.unavailable)
+
+
+def merged(pages: Iterable[Samples]) -> Samples:
+    """Add up the samples of several processes."""
+    sums: dict[str, dict[Labels, float]] = {}
+    for page in pages:
+        for name, samples in page.items():
+            own = sums.setdefault(name, {})
+            for labels, value in samples.items():
+                own[labels] = own.get(labels, 0.0) + value
+    return sums
 
 
 def reading_of(served: Samples, mirrored: Samples) -> Reading:

@@ -1,12 +1,19 @@
-"""The lines of `shadow status` about the backends and the configuration."""
+"""The lines of `shadow status` about the proxies, the accounting, the backends and the configuration."""
 
 from typing import Any
 
-from proxy.cli.status import Status, render
+import pytest
+
+from comparator.exchanges.number_ranges import NO_NUMBERS
+from proxy.cli.status import ProxyStatus, Status, render
+from proxy.journal.reconciliation import WriterAccount
+from proxy.rollout.accounting import Accounting, Reading
+
+ONE = (ProxyStatus("127.0.0.1:9901", {"stage": "s"}),)
 
 
 def lines_of(**proxy: Any) -> list[str]:
-    status = Status({"stage": "candidate_100", **proxy}, None, None, {})
+    status = Status((ProxyStatus("127.0.0.1:9901", {"stage": "candidate_100", **proxy}),), None, None, {})
     return [line for line in render(status).splitlines() if not line.startswith("stage")]
 
 
@@ -34,7 +41,7 @@ def test_refused_file_and_settings_that_need_a_restart_are_named() -> None:
 def test_tables_that_are_not_compared_are_named_with_the_reasons() -> None:
     differing = {"table": "score", "since_s": 0, "reasons": ["score.n is integer in live and missing in the shadow"]}
     schema = {"differs": [differing], "not_captured": ["session", "task"]}
-    lines = render(Status({"stage": "s"}, None, None, {}, schema=schema)).splitlines()
+    lines = render(Status(ONE, None, None, {}, schema=schema)).splitlines()
     assert (
         "schema    score is not compared since 1970-01-01 00:00:00Z: score.n is integer in live and missing in the shadow"
         in lines
@@ -43,5 +50,50 @@ def test_tables_that_are_not_compared_are_named_with_the_reasons() -> None:
 
 
 def test_side_that_names_no_request_is_said() -> None:
-    lines = render(Status({"stage": "s"}, None, None, {}, schema={"untagged": ["candidate (mirrored)"]})).splitlines()
+    lines = render(Status(ONE, None, None, {}, schema={"untagged": ["candidate (mirrored)"]})).splitlines()
     assert any(line.startswith("UNTAGGED  the candidate (mirrored) names no request") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("other", "line"),
+    [
+        ({"stage": "s", "switch": {}}, ""),
+        (
+            {"stage": "rolled_back", "switch": {"rolled_back": True}},
+            "BUT       b:2 is at stage rolled_back, rolled back",
+        ),
+        ({"stage": "t", "switch": {"rolled_back": False}}, "BUT       b:2 is at stage t, not rolled back"),
+        ({"stage": "s", "config": {"error": "no"}}, "config    the new file was refused: no (b:2)"),
+    ],
+)
+def test_no_proxy_hides_behind_the_first_one(other: dict[str, Any], line: str) -> None:
+    alone = render(Status(ONE, None, None, {})).splitlines()
+    lines = render(Status((*ONE, ProxyStatus("b:2", other)), None, None, {})).splitlines()
+    assert [one for one in lines if one not in alone] == ([line] if line else [])
+
+
+@pytest.mark.parametrize(
+    ("reading", "accounts", "in_flight"),
+    [
+        (Reading(Accounting(in_flight=3)), None, "       3"),
+        (
+            Reading(Accounting(in_flight=-158)),
+            None,
+            "unknown: a proxy did not answer, or has started later than the runner",
+        ),
+        (
+            Reading(Accounting(in_flight=3), silent=("http://a: TimeoutError",)),
+            None,
+            "unknown: a proxy did not answer, or has started later than the runner",
+        ),
+        (Reading(Accounting(in_flight=-158)), (WriterAccount("w", 4, NO_NUMBERS, 1, 2, 9, NO_NUMBERS),), "       7"),
+    ],
+)
+def test_exchanges_in_flight_are_known_by_number_or_said_to_be_unknown(
+    reading: Reading, accounts: tuple[WriterAccount, ...] | None, in_flight: str
+) -> None:
+    lines = render(Status(ONE, reading, None, {}, accounts=accounts)).splitlines()
+    assert f"  in flight {in_flight}" in lines
+    assert [line for line in lines if line.startswith("  not counted")] == [
+        f"  not counted: what this proxy has served: {reason}" for reason in reading.silent
+    ]

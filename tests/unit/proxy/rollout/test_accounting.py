@@ -1,17 +1,21 @@
 """Sums over metrics pages, and the accounting of every served exchange."""
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
 
 from proxy.rollout import accounting
 from proxy.rollout.accounting import (
     Accounting,
+    MetricsPages,
     ScrapedPages,
     accounting_of,
     by_label,
     drops_of,
     parse,
     quantile_s,
+    read_all,
     reading_of,
     rss_of,
     total,
@@ -50,6 +54,27 @@ def test_exchanges_without_an_outcome_are_in_flight() -> None:
     assert sums.failed == {"timeout": 1}
     assert sums.in_flight == 17 - 13
     assert sums.balance == 0
+
+
+async def test_reading_is_of_every_process_and_names_those_that_are_silent() -> None:
+    pages = {"/first": PROXY, "/second": PROXY, "/runner": RUNNER.replace('match"} 7', 'match"} 20')}
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text=pages[request.path]) if request.path in pages else web.Response(status=503)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", page)
+    async with TestServer(app) as server:
+        first, second, stopped, runner = (
+            str(server.make_url(path)) for path in ("/first", "/second", "/stopped", "/runner")
+        )
+        both = await read_all(MetricsPages((first, second), (runner,), (), 5.0), timeout_s=5.0)
+        one = await read_all(MetricsPages((first, stopped), (runner,), (), 5.0), timeout_s=5.0)
+        with pytest.raises(ConnectionError, match="/stopped: ClientResponseError"):
+            await read_all(MetricsPages((first,), (stopped,), (), 5.0), timeout_s=5.0)
+    assert (both.accounting.served, both.accounting.in_flight, both.accounting.balance) == (40, 34 - 26, 0)
+    assert (both.silent, both.lag_s) == ((), 1.5)
+    assert (one.accounting.served, one.silent) == (20, (f"{stopped}: ClientResponseError",))
 
 
 def test_comparisons_without_rows_or_without_some_tables_are_named_apart() -> None:
