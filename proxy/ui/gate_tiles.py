@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from proxy.config.rollout import RolloutSettings
 from proxy.ui.charts import IntervalBar, interval_bar
-from proxy.ui.words import duration, number, percent
+from proxy.ui.words import duration, number, percent, rough_duration
 
 TONES: Final = {"bad": "bad", "not_enough_evidence": "few", "good": "good"}
 WORDS: Final = {"bad": "fail", "not_enough_evidence": "not enough", "good": "pass"}
@@ -158,7 +158,7 @@ def _until_narrow(measure: Mapping[str, Any], seconds: float) -> str:
 
     The width of an interval shrinks with the root of the evidence, and that of a share of which nothing was seen with the evidence itself:
 
-        0.20 %, up to 0.90 %, allowed 0.50 %, after 60 s     (0.70 / 0.30)² of 60 s     enough in about 4 min 27 s
+        0.20 %, up to 0.90 %, allowed 0.50 %, after 60 s     (0.70 / 0.30)² of 60 s     enough in about 4 min
     """
     value, limit, high = float(measure["value"]), measure.get("limit"), measure.get("high")
     if limit is None or high is None or not seconds or measure.get("at_least"):
@@ -171,7 +171,7 @@ def _until_narrow(measure: Mapping[str, Any], seconds: float) -> str:
     if room <= 0:
         return "above what is allowed so far"
     needed = seconds * (width / room) ** (2 if value else 1)
-    return f"enough in about {duration(needed - seconds)}" if needed > seconds else ""
+    return f"enough in about {rough_duration(needed - seconds)}" if needed > seconds else ""
 
 
 def _ratio(value: float) -> str:

@@ -65,13 +65,13 @@ def clock(at: dt.datetime | None, now: dt.datetime | None = None) -> str:
 
 def ago(at: dt.datetime | None, now: dt.datetime) -> str:
     """Write how long ago a time was: 6 s ago."""
-    return NO_VALUE if at is None else f"{duration(_one_unit((now - at).total_seconds()))} ago"
+    return NO_VALUE if at is None else f"{rough_duration((now - at).total_seconds())} ago"
 
 
-def _one_unit(seconds: float) -> float:
-    """Round a duration down to its largest unit, as the age of something needs no second one."""
+def rough_duration(seconds: float) -> str:
+    """Write a duration in its largest unit, rounded down, as an age or an estimate needs no second one: 8 min, 3 d."""
     unit = next((unit for unit in (86_400, 3_600, 60) if seconds >= unit), 1)
-    return max(0.0, seconds // unit * unit)
+    return duration(max(0.0, seconds // unit * unit))
 
 
 def parsed_time(text: str | None) -> dt.datetime | None:

@@ -92,7 +92,7 @@ def measured(
 @pytest.mark.parametrize(
     ("note", "expected"),
     [
-        (measured(0.002, 0.009), "enough in about 4 min 27 s"),
+        (measured(0.002, 0.009), "enough in about 4 min"),
         (measured(0.0, 0.02), "enough in about 3 min"),
         (measured(0.006, 0.02), "above what is allowed so far"),
         (measured(0.001, 0.002), "allowed at most 0.50 %"),
