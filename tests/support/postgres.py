@@ -50,11 +50,14 @@ def with_database(dsn: str, name: str) -> str:
 
 
 async def create_database(dsn: str, *, template: str = "template0") -> str:
-    """Create a database with a unique name on the server of `dsn`; return its DSN."""
+    """Create a database with a unique name on the server of `dsn`; return its DSN.
+
+    Its files are copied: writing them to the log, which is the default, takes four times as much of the processor.
+    """
     name = f"t_{uuid.uuid4().hex[:12]}"
     conn = await asyncpg.connect(dsn)
     try:
-        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
     finally:
         await conn.close()
     return with_database(dsn, name)
