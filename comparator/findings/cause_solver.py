@@ -612,7 +612,14 @@ class _Solver:
         return assigned
 
     def _fold(self) -> None:
-        """Make a rare cause another anchor of one that shows the same: a finding of it was lost, cut off or not captured."""
+        """Make a rare cause another anchor of one that shows the same: a finding of it was lost, cut off or not captured.
+
+        It is rare enough if the rate of loss explains it. Where nothing is lost that is a single exchange; two are a fault of their own:
+
+            60  {row stamp, column score, field score}
+             2  {column score, field score}
+        """
+        rate = self._rate or self.loss_rate()
         assigned = self._assigned()
         counts = {cause: self._count(indexes) for cause, indexes in assigned.items()}
         for cause in sorted(self._causes, key=lambda c: (counts[c], c.anchor)):
@@ -620,7 +627,7 @@ class _Solver:
             for other in sorted(self._causes, key=lambda c: (-counts[c], c.anchor)):
                 if other is cause or other.level > cause.level:
                     continue
-                rare = counts[cause] <= max(2, 0.03 * counts[other])
+                rare = may_be_loss(counts[cause], counts[other], 1, rate)
                 core = other.core if other.level == cause.level else other.core & ~other.anchor
                 inside = not cause.anchor & ~other.shown and cause.anchor & other.core
                 if rare and inside and core and (own & core).bit_count() >= 0.6 * core.bit_count():

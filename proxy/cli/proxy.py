@@ -109,7 +109,8 @@ def summary_of(settings: Settings) -> list[str]:
     missing = [f"not set, but needed by the runner: {', '.join(unset)}"] if unset else []
     replies_only = (
         [
-            "capture.driver is off: only responses are compared; writes are skipped (uncaptured_write) but on routes with `safe: true`"
+            "capture.driver is off: only responses are compared; writes are skipped (uncaptured_write) but on routes with `safe: true`",
+            "capture.driver is off: differing responses do not roll back unless rollout.auto_rollback.without_rows is true",
         ]
         if settings.capture.driver is Driver.OFF
         else []

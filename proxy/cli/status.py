@@ -90,6 +90,11 @@ def run(args: argparse.Namespace) -> int:
     status = asyncio.run(gather(settings, days=args.days))
     text = as_json(status) if args.json else render(status, config=args.config)
     print_line(text)
+    return exit_of(status)
+
+
+def exit_of(status: Status) -> Exit:
+    """Return NEGATIVE when exchanges are missing, else UNAVAILABLE when a part did not answer."""
     if any(account.missing for account in status.accounts or ()):
         return Exit.NEGATIVE
     return Exit.UNAVAILABLE if status.unreachable else Exit.DONE

@@ -108,6 +108,9 @@ class AutoRollbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Evaluations in a row, each on more evidence, in which the same gate is bad."""
     keys_min: PositiveCount = 3
     """Different ordering keys (clients) that a bad rate needs."""
+    without_rows: bool = False
+    """Roll back on differing responses although no rows are captured (`capture.driver: off`): the databases of both sides may have
+    drifted apart, so that a good candidate differs."""
 
 
 class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True):

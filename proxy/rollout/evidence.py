@@ -190,6 +190,7 @@ class Evidence:
         step: the whole step.
         recent: windows of fresh evidence, the shortest first; those that began before the step are missing.
         quiet_routes: routes that may stay without calls.
+        captures_rows: row changes are captured, so that the shadow is kept equal to live.
         rows_routes: routes whose rows are to be compared: they are captured, and the route has an ordering key; None for all.
         blocks: latency of this step, oldest first.
         quantile_us: the judged quantile of the durations at this step in microseconds, by `side_role`.
@@ -206,6 +207,7 @@ class Evidence:
     step: WindowEvidence = field(default_factory=WindowEvidence)
     recent: tuple[RecentWindow, ...] = ()
     quiet_routes: frozenset[str] = frozenset()
+    captures_rows: bool = True
     rows_routes: frozenset[str] | None = None
     blocks: tuple[LatencyBlock, ...] = ()
     quantile_us: Mapping[str, float] = field(default_factory=dict[str, float])

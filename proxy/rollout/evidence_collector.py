@@ -85,6 +85,7 @@ async def collect_evidence(sources: EvidenceSources, state: GroupState, *, now: 
         stored,
         seconds=(now - since).total_seconds(),
         quiet_routes=frozenset(route.name for route in sources.routes if route.quiet),
+        captures_rows=sources.captures_rows,
         rows_routes=frozenset(route.name for route in sources.routes if route.key and sources.captures_rows),
         measures_memory=bool(sources.pages.candidates),
         rss_bytes=pages.rss_bytes,

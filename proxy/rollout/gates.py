@@ -23,7 +23,7 @@ compared on the same requests (proxy.rollout.latency_blocks).
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 
@@ -410,7 +410,23 @@ def _when(length_s: int | None) -> str:
 def _mismatches(given: GateInput) -> GateResult:
     limit = given.settings.mismatch_rate_max
     question = RateQuestion(lambda one: one.mismatches, lambda one: one.judged, limit, "differ", _by_basis)
-    return _bad_rate(given, question) or _good_rate(given, question)
+    return _response_rate(given, question)
+
+
+def _response_rate(given: GateInput, question: RateQuestion) -> GateResult:
+    """Judge a rate that responses alone make, too; where no rows are captured, it closes the gate and by default does not roll back.
+
+    Without capture nothing keeps the shadow equal to live: a candidate that reads other rows differs, however good it is.
+    """
+    bad = _bad_rate(given, question)
+    if bad is None:
+        return _good_rate(given, question)
+    if given.evidence.captures_rows or given.auto_rollback.without_rows:
+        return bad
+    return replace(bad, reason=f"{bad.reason}{_NO_ROLLBACK}", rolls_back=False)
+
+
+_NO_ROLLBACK: Final = "; no rows are captured, so this rolls back only with rollout.auto_rollback.without_rows"
 
 
 def _good_rate(given: GateInput, question: RateQuestion) -> GateResult:
@@ -438,7 +454,7 @@ def _transient(given: GateInput) -> GateResult:
         given.settings.transient_rate_max + legacy.low,
         "of the candidate's mirrored runs differ and do not reproduce",
     )
-    return _bad_rate(given, question) or _good_rate(given, question)
+    return _response_rate(given, question)
 
 
 def _effects(given: GateInput) -> GateResult | None:

@@ -93,6 +93,26 @@ STAMP, EVENT = row("stamp"), row("event")
 SCORE, PASSING = reply("score"), reply("passing")
 
 
+WHOLE = {
+    "row": (STAMP, column("score", "a"), reply("x"), reply("y")),
+    "row with much": (STAMP, *(column("score", f"c{n}") for n in range(8)), *(reply(f"f{n}") for n in range(4))),
+    "two rows": (STAMP, EVENT, column("score", "a"), reply("x"), reply("y")),
+}
+
+
+@pytest.mark.parametrize("often", [60, 1_000])
+@pytest.mark.parametrize("whole", WHOLE.values(), ids=WHOLE)
+def test_fault_that_shows_what_another_does_but_for_its_rows_is_not_hidden_by_it(
+    whole: Sequence[Token], often: int
+) -> None:
+    part = [token for token in whole if token.level is not Level.ROW]
+    for rarely in (2, 3, 20, 31):
+        causes = find_causes([finding_set("a", *whole, count=often), finding_set("b", *part, count=rarely)]).causes
+        assert [cause.sets for cause in causes] == [{"a"}, {"b"}], rarely
+    (one,) = find_causes([finding_set("a", *whole, count=often), finding_set("b", *part, count=1)]).causes
+    assert one.sets == {"a", "b"}
+
+
 def test_title_is_the_most_telling_token() -> None:
     (cause,) = find_causes([finding_set("a", STAMP, SCORE, column("score", "score"))]).causes
     assert cause.body.title == STAMP

@@ -138,9 +138,10 @@ def test_check_names_unset_databases(config: Path, capsys: pytest.CaptureFixture
 def test_check_without_capture_needs_only_the_store(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text("capture: {driver: off}")
     assert main(["proxy", "--check"]) == 0
-    missing, capture = capsys.readouterr().out.splitlines()[-2:]
+    missing, capture, rollback = capsys.readouterr().out.splitlines()[-3:]
     assert missing == "not set, but needed by the runner: databases.store"
     assert capture.startswith("capture.driver is off: only responses are compared; writes are skipped")
+    assert rollback.endswith("do not roll back unless rollout.auto_rollback.without_rows is true")
 
 
 def test_check_compiles_the_rules(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,10 +2,16 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from comparator.exchanges.number_ranges import NO_NUMBERS
-from proxy.cli.status import ProxyStatus, Status, render
+from comparator.exchanges.model import LeftOutReason
+from comparator.exchanges.number_ranges import NO_NUMBERS, NumberRanges
+from comparator.stats.confidence import VerdictCounts
+from comparator.store.report import Summary
+from comparator.store.rows import LeftOutTables
+from proxy.cli.exit_codes import Exit
+from proxy.cli.status import ProxyStatus, Status, as_json, exit_of, render
 from proxy.journal.reconciliation import WriterAccount
 from proxy.rollout.accounting import Accounting, Reading
 
@@ -47,6 +53,70 @@ def test_tables_that_are_not_compared_are_named_with_the_reasons() -> None:
         in lines
     )
     assert "schema    not captured, so rows are not compared: session, task" in lines
+
+
+def account(**changes: Any) -> WriterAccount:
+    values: dict[str, Any] = {"queued": 0, "unwritten": NO_NUMBERS, "unread": 0, "in_flight": 2, "ended": 97}
+    return WriterAccount(writer="w1-7", missing=changes.pop("missing", NO_NUMBERS), **(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line", "code"),
+    [
+        (
+            {"missing": NumberRanges([(4, 9), (12, 12)])},
+            "  MISSING without a trace: 7, numbers 4 to 9, 12",
+            Exit.NEGATIVE,
+        ),
+        (
+            {"unwritten": NumberRanges.of(98, 99)},
+            "  LOST with the memory of a proxy that ended: 2, numbers 98 to 99",
+            0,
+        ),
+        ({"lost": NumberRanges.of(5, 5)}, "  NOT READ, lost in the journal or not decodable: 1, numbers 5", 0),
+        ({}, "  nothing is missing", 0),
+    ],
+)
+def test_exchanges_that_are_missing_are_named_by_writer_and_number(
+    changes: dict[str, Any], line: str, code: int
+) -> None:
+    status = Status(ONE, None, None, {}, accounts=(account(), account(**changes)))
+    lines = render(status).splitlines()
+    assert lines.count("writer    w1-7: ended 97, in flight 2, unread 0, queued 0") == 2
+    assert line in lines
+    assert exit_of(status) == code
+    document = msgspec.json.decode(as_json(status))["exchanges"][1]
+    ranges = {name: NumberRanges([tuple(one) for one in document[name]]) for name in ("missing", "unwritten", "lost")}
+    assert ranges == {name: changes.get(name, NO_NUMBERS) for name in ranges}
+
+
+def test_missing_exchanges_weigh_more_than_a_part_that_did_not_answer() -> None:
+    lost = account(missing=NumberRanges.of(1, 1))
+    assert exit_of(Status((), None, None, {"proxy": "refused"}, accounts=(lost,))) is Exit.NEGATIVE
+    assert exit_of(Status((), None, None, {"proxy": "refused"}, accounts=(account(),))) is Exit.UNAVAILABLE
+
+
+def test_figures_that_cannot_be_read_are_not_taken_for_nothing_missing() -> None:
+    lines = render(Status(ONE, None, None, {})).splitlines()
+    assert "exchanges cannot be accounted for by number: that needs the store and the journal" in lines
+    assert "  nothing is missing" not in lines
+
+
+def test_counts_say_what_verdicts_do_not_rest_on() -> None:
+    accounting = Accounting(served=9, compared={"match": 9}, response_only={"match": 3}, in_part={"match": 2})
+    part: LeftOutTables = (("audit", LeftOutReason.SHARED),)
+    summary = Summary(
+        {"r": VerdictCounts(match=9)},
+        {"r": {"legacy (mirrored): lost": VerdictCounts(match=3)}},
+        {"r": {part: VerdictCounts(match=2)}},
+    )
+    status = Status(ONE, Reading(accounting), summary, {})
+    text = render(status)
+    assert "match 9; of these 3 by the responses alone, 2 without some tables" in text
+    document = msgspec.json.decode(as_json(status))["routes"]["r"]
+    rates = [document[name].split(" ")[0] for name in ("match_rate", "match_rate_in_part", "match_rate_response_only")]
+    assert rates == ["4/4", "2/2", "3/3"]
+    assert document["left_out"][0]["tables"] == {"audit": "shared"}
 
 
 def test_side_that_names_no_request_is_said() -> None:

@@ -138,6 +138,40 @@ def test_evidence_against_the_candidate_rolls_back(name: GateName, changes: dict
     assert outcome(name, good(**changes)) == (BAD, True)
 
 
+@pytest.mark.parametrize(
+    ("name", "one"),
+    [
+        (GateName.MISMATCHES, route(mismatches=hits(160), response_only_mismatches=hits(160), effects_compared=0)),
+        (GateName.TRANSIENT, route(candidate_transient=hits(200), effects_compared=0)),
+    ],
+)
+def test_differing_responses_roll_back_without_captured_rows_only_where_that_is_wanted(
+    name: GateName, one: RouteEvidence
+) -> None:
+    blind = good(one, captures_rows=False, rows_routes=frozenset())
+    judged = result(name, blind)
+    assert (judged.outcome, judged.rolls_back) == (BAD, False)
+    assert "rollout.auto_rollback.without_rows" in judged.reason
+    assert grounds_for_rollback(streaks_after(streaks_after({}, [judged]), [judged]), [judged], AUTO) is None
+    wanted = AutoRollbackSettings(without_rows=True)
+    again = next(one for one in judge(blind, GateSettings(), StepSettings(1.0), wanted) if one.name is name)
+    assert (again.outcome, again.rolls_back) == outcome(name, good(one)) == (BAD, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        (GateName.ERRORS, {"one": route(candidate_only_errors=hits(160), effects_compared=0)}),
+        (GateName.LATENCY, {"blocks": blocks(1.25)}),
+        (GateName.MEMORY, {"rss_bytes": 600 * 1024**2}),
+    ],
+)
+def test_failing_and_slow_candidates_are_rolled_back_without_captured_rows(
+    name: GateName, changes: dict[str, Any]
+) -> None:
+    assert outcome(name, good(captures_rows=False, rows_routes=frozenset(), **changes)) == (BAD, True)
+
+
 def test_unbalanced_accounting_closes_the_gate_without_rolling_back() -> None:
     judged = result(GateName.ACCOUNTING, good(accounting=AccountingTotals(50_000, 40_000, 10)))
     assert (judged.outcome, judged.rolls_back) == (BAD, False)
