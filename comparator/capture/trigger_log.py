@@ -12,14 +12,18 @@ is read after a column was renamed, or dropped and another one added, may have b
     columns {25:-1:last, 25:-1:email}     before (l1,)     after (l1,e@x)
 
 Reading the columns costs more than all else of a row of the log, so the later rows of a transaction leave them out. No other transaction can
-redefine a table that this one has written to; this one can, which writes to `pg_attribute`, and the server counts that. So the setting
-`shadow.described` holds, until the transaction or its savepoint ends, that count and the tables whose columns the log has:
+redefine a table that this one has written to; this one can, which writes to `pg_attribute`, and the server counts that. So a setting holds,
+until the transaction or its savepoint ends, the table whose columns the log has, and that count. It is one of 64; tables that share one are
+described more often than necessary:
 
-    INSERT INTO a ..            row 1: columns {..}     described = 0:,16385,
+    INSERT INTO a ..            row 1: columns {..}     described1 = 16385:0
     INSERT INTO a .., (..)      row 2: NULL   row 3: NULL
-    INSERT INTO b ..            row 4: columns {..}     described = 0:,16385,16390,
+    INSERT INTO b ..            row 4: columns {..}     described6 = 16390:0
     ALTER TABLE a RENAME ..
-    INSERT INTO a ..            row 5: columns {..}     described = 1:,16385,
+    INSERT INTO a ..            row 5: columns {..}     described1 = 16385:1
+
+Most of the cost of a row is that of preparing expressions and queries, which PostgreSQL does once a transaction for an expression and once
+a row for a query. So there are few of them, and the columns are read by the INSERT itself.
 """
 
 from collections.abc import Iterable, Iterator
@@ -62,43 +66,45 @@ CREATE OR REPLACE FUNCTION {schema}.record() RETURNS trigger LANGUAGE plpgsql SE
 SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres'
 SET extra_float_digits = '3' SET bytea_output = 'hex' SET lc_monetary = 'C' AS $body$
 DECLARE
-    root oid := coalesce(pg_partition_root(TG_RELID), TG_RELID);
     root_schema text;
     root_name text;
-    described text;
-    layout text[];
+    definition text := TG_RELID || ':' || {redefinitions};
 BEGIN
     -- The table of the proof is in this schema: a write of it does all the work, without a lease.
-    IF coalesce(pg_sequence_last_value({lease}), 0) < extract(epoch FROM clock_timestamp()) AND TG_TABLE_SCHEMA <> {own} THEN
+    IF (to_timestamp(pg_sequence_last_value({lease})) >= clock_timestamp()) IS NOT TRUE AND TG_TABLE_SCHEMA <> {own} THEN
         RETURN NULL;
     END IF;
-    IF root <> TG_RELID THEN
+    IF pg_partition_root(TG_RELID) <> TG_RELID THEN
         SELECT n.nspname, c.relname INTO root_schema, root_name
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = root;
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_partition_root(TG_RELID);
     END IF;
-    IF (current_setting('shadow.described', true) LIKE {redefinitions} || '%,' || TG_RELID || ',%'
-        AND current_setting('track_counts') = 'on') IS NOT TRUE THEN
-        layout := ARRAY(SELECT atttypid || ':' || atttypmod || ':' || attname FROM pg_attribute
-            WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped ORDER BY attnum);
-        described := set_config('shadow.described', CASE
-            WHEN starts_with(current_setting('shadow.described', true), {redefinitions}) THEN current_setting('shadow.described')
-            ELSE {redefinitions} || ',' END || TG_RELID || ',', true);
+    IF (current_setting({described}, true) = definition AND current_setting('track_counts') = 'on') IS NOT TRUE THEN
+        {insert described};
+    ELSE
+        {insert};
     END IF;
-    INSERT INTO {schema}.log (xid, lsn, at, application, request, schema_name, relation, op, before, after, table_oid, columns,
-        written_oid)
-    VALUES (pg_current_xact_id()::text::bigint, pg_current_wal_insert_lsn(), clock_timestamp(),
-        current_setting('application_name'), coalesce(current_setting('shadow.request', true), ''),
-        coalesce(root_schema, TG_TABLE_SCHEMA), coalesce(root_name, TG_TABLE_NAME), TG_OP,
-        CASE WHEN TG_OP IN ('UPDATE', 'DELETE') THEN OLD::text END, CASE WHEN TG_OP IN ('INSERT', 'UPDATE') THEN NEW::text END,
-        root, layout, TG_RELID);
     RETURN NULL;
 END
 $body$;
 """
 
-# The number of rows of `pg_attribute` that the transaction has written so far: `0:`.
+INSERT = """INSERT INTO {schema}.log (xid, lsn, at, application, request, schema_name, relation, op, before, after, table_oid,
+            written_oid, columns)
+        VALUES (txid_current(), pg_current_wal_insert_lsn(), clock_timestamp(),
+            current_setting('application_name'), coalesce(current_setting('shadow.request', true), ''),
+            coalesce(root_schema, TG_TABLE_SCHEMA), coalesce(root_name, TG_TABLE_NAME), TG_OP, OLD::text, NEW::text,
+            coalesce(pg_partition_root(TG_RELID), TG_RELID), TG_RELID, {columns})"""
+
+COLUMNS = """CASE WHEN set_config({described}, definition, true) IS NOT NULL THEN
+                ARRAY(SELECT atttypid || ':' || atttypmod || ':' || attname FROM pg_attribute
+                    WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped ORDER BY attnum) END"""
+
+DESCRIBED = "'shadow.described' || TG_RELID::bigint % 64"
+"""Name of the setting for a table. Settings stay in the session, so there are 64 of them however many tables there are."""
+
 REDEFINITIONS = """(pg_stat_get_xact_tuples_inserted('pg_attribute'::regclass)
-        + pg_stat_get_xact_tuples_updated('pg_attribute'::regclass) + pg_stat_get_xact_tuples_deleted('pg_attribute'::regclass) || ':')"""
+        + pg_stat_get_xact_tuples_updated('pg_attribute'::regclass))"""
+"""The number of rows of `pg_attribute` that the transaction has written so far: 0."""
 
 TRIGGERS = """
 CREATE OR REPLACE TRIGGER "{trigger}" AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {schema}.record();
@@ -116,14 +122,17 @@ DROP TRIGGER IF EXISTS "{truncate}" ON {table};
 
 def log_statements(schema: str) -> tuple[str, ...]:
     """Return the statements that create the log and its function."""
-    names = {
+    parts = {
+        "insert described": INSERT.replace("{columns}", COLUMNS),
+        "insert": INSERT.replace("{columns}", "NULL"),
         "schema": quote(schema),
         "own": literal(schema),
         "lease": f"{literal(f'{quote(schema)}.lease')}::regclass",
+        "described": DESCRIBED,
         "redefinitions": REDEFINITIONS,
     }
     function = FUNCTION
-    for name, text in names.items():
+    for name, text in parts.items():
         function = function.replace(f"{{{name}}}", text)
     return (SCHEMA.replace("{schema}", quote(schema)), function)
 
