@@ -27,7 +27,7 @@ from proxy.runner.app import serve
 from tests.support import postgres
 from tests.support.scraping import until
 from tests.zoo.generated_schema import SURROGATE, GeneratedSchema, GeneratedTable, Step, schemas
-from tests.zoo.lab import NO_WORK, TOO_SLOW, Refusal, Warnings, ZooLab, zoo_lab
+from tests.zoo.lab import NO_WORK, SETTLE_S, TOO_SLOW, Refusal, Warnings, ZooLab, zoo_lab
 from tests.zoo.oracle import Outcome, Problem, disagreements, outcomes, within
 from tests.zoo.service import perform, run
 from tests.zoo.shape import Operation, Shape
@@ -220,7 +220,7 @@ async def _worked(lab: ZooLab, control: str, generated: Sequence[GeneratedSchema
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         tasks.create_task(serve(lab.settings, {}, stop=stop), name="runner-under-test")
         stack.callback(stop.set)
-        await until(lab.settings.runner.port, lambda s: total(s, "shadow_resyncs_total") >= 1, timeout_s=120)
+        await until(lab.settings.runner.port, lambda s: total(s, "shadow_resyncs_total") >= 1, timeout_s=SETTLE_S)
         session = await stack.enter_async_context(ClientSession())
         for number in range(max(len(schema.rounds) for schema in generated)):
             for part in (Worker.run_jobs, Worker.make_requests, Worker.migrate):

@@ -76,12 +76,13 @@ def judge(shape: Shape, visit: Visit, work: Work, outcome: Outcome | None) -> st
         if outcome.verdict != "match":
             return f"equal sides: {outcome.verdict} {outcome.kinds} at {outcome.places}"
         return "" if outcome.rows or visit.operation is Operation.TRUNCATE or not work.served else "match of no rows"
-    if (outcome.verdict, outcome.confirmed) != ("mismatch", True):
+    fault = shape.faults.get(visit.deviation)
+    if (outcome.verdict, outcome.confirmed) != ("mismatch", True if fault is None or fault.undoable else None):
         return f"one difference: {outcome.verdict}, confirmed {outcome.confirmed}"
     places = set(outcome.places)
-    if visit.deviation in shape.faults:
+    if fault is not None and fault.undoable:
         return "" if places == work.places and len(outcome.places) == 1 else f"one difference: named {outcome.places}"
-    return "" if within(places, work.places) else f"idle side: named {outcome.places}"
+    return "" if places and within(places, work.places) else f"named {outcome.places}"
 
 
 def within(places: Iterable[str], tables: Iterable[str]) -> bool:

@@ -45,10 +45,12 @@ class Fault:
     Attributes:
         statements: write the wrong value, remove a row of the request or add one.
         place: where the difference must be reported: `item.qty` for a column, `item` for a whole row.
+        undoable: its changes can be undone, so that the request is run a second time and the mismatch is confirmed.
     """
 
     statements: tuple[str, ...]
     place: str
+    undoable: bool = True
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,17 @@ END $$""",
             "INSERT INTO emptied_twice VALUES ({new}, 'after')",
         ),
     ),
+    plain(
+        "TRUNCATE by the mirrored side alone",
+        "emptied_alone",
+        truncate=(),
+        faults={
+            "changed": Fault(("UPDATE emptied_alone SET v = 'other' WHERE k = {new}",), "emptied_alone.v"),
+            "lost": Fault(("DELETE FROM emptied_alone WHERE k = {new}",), "emptied_alone"),
+            "extra": Fault(("INSERT INTO emptied_alone VALUES ({new} + 5000, 'new')",), "emptied_alone"),
+            "emptied": Fault(("TRUNCATE emptied_alone",), "emptied_alone", undoable=False),
+        },
+    ),
     Shape(
         name="TRUNCATE CASCADE and RESTART IDENTITY",
         ddl="""
