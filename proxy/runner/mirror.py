@@ -25,7 +25,6 @@ from comparator.exchanges.model import (
     EffectsOutcome,
     Exchange,
     Failed,
-    FailureCause,
     Observation,
     Request,
     Response,
@@ -261,7 +260,7 @@ class Mirror:
         try:
             sent = await self.client.send(run.exchange, side)
             answered_us = now_us()
-            may_write = isinstance(sent.outcome, Failed) and sent.outcome.cause is not FailureCause.REFUSED
+            may_write = isinstance(sent.outcome, Failed) and sent.sent
             fenced = await self._fence(run)
         finally:
             if may_write:

@@ -45,10 +45,17 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 
 @dataclass(frozen=True, slots=True)
 class MirroredResponse:
-    """The outcome of a mirrored request, and its duration in nanoseconds."""
+    """The outcome of a mirrored request.
+
+    Attributes:
+        outcome: the response, or the cause for which there is none.
+        duration_ns: from before connecting to the end of the response, in nanoseconds.
+        sent: False if no connection came about: then the side cannot have begun, nor will it.
+    """
 
     outcome: Response | Failed
     duration_ns: int
+    sent: bool = True
 
 
 def mirrored_headers(exchange: Exchange) -> HeaderList:
@@ -114,7 +121,7 @@ class MirrorClient:
 
     async def send(self, exchange: Exchange, side: Side) -> MirroredResponse:
         """Send the exchange's request to the shadow instance of `side`; a failure is a value."""
-        instance = self._instances[side]
+        instance, sent = self._instances[side], True
         headers = [*mirrored_headers(exchange)]
         if host := _host(instance.host, exchange):
             headers.append(("Host", host))
@@ -132,7 +139,8 @@ class MirrorClient:
                 outcome: Response | Failed = Response(response.status, raw, body, truncated)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             outcome = _failed(error)
-        return MirroredResponse(outcome, time.perf_counter_ns() - started_ns)
+            sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        return MirroredResponse(outcome, time.perf_counter_ns() - started_ns, sent)
 
 
 def _host(setting: str, exchange: Exchange) -> str:

@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestServer
 from comparator.exchanges.model import Exchange, Failed, FailureCause, Request, Response, Side
 from proxy.config.backends import BackendSettings
 from proxy.runner.mirror_client import MirrorClient
+from tests.support.backends import full_listener
 
 LIMIT = 1_000
 
@@ -101,14 +102,14 @@ async def test_misbehaving_side_is_a_failure_with_its_cause_and_the_next_request
         async with MirrorClient(
             {Side.LEGACY: BackendSettings(url=url)}, timeout_s=timeout_s, connections_max=1, body_max_bytes=LIMIT
         ) as sender:
-            first = (await sender.send(exchange, Side.LEGACY)).outcome
+            response = await sender.send(exchange, Side.LEGACY)
         manners["now"] = answers
         async with MirrorClient(
             {Side.LEGACY: BackendSettings(url=url)}, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT
         ) as sender:
             second = (await sender.send(exchange, Side.LEGACY)).outcome
-    assert isinstance(first, Failed)
-    assert first.cause is cause
+    assert isinstance(response.outcome, Failed)
+    assert (response.outcome.cause, response.sent) == (cause, True)
     assert isinstance(second, Response)
 
 
@@ -122,9 +123,19 @@ async def test_refused_connection_is_a_failure() -> None:
     exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Response(200, (), b""))
     nowhere = {Side.LEGACY: BackendSettings(url="http://127.0.0.1:1")}
     async with MirrorClient(nowhere, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
-        outcome = (await sender.send(exchange, Side.LEGACY)).outcome
-    assert isinstance(outcome, Failed)
-    assert outcome.cause is FailureCause.REFUSED
+        response = await sender.send(exchange, Side.LEGACY)
+    assert isinstance(response.outcome, Failed)
+    assert (response.outcome.cause, response.sent) == (FailureCause.REFUSED, False)
+
+
+async def test_request_without_a_connection_was_not_sent() -> None:
+    exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Response(200, (), b""))
+    with full_listener() as (host, port):
+        busy = {Side.LEGACY: BackendSettings(url=f"http://{host}:{port}", connect_s=0.1)}
+        async with MirrorClient(busy, timeout_s=10.0, connections_max=1, body_max_bytes=LIMIT) as sender:
+            response = await sender.send(exchange, Side.LEGACY)
+    assert isinstance(response.outcome, Failed)
+    assert (response.outcome.cause, response.sent) == (FailureCause.TIMEOUT, False)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])

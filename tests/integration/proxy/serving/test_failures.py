@@ -1,10 +1,8 @@
 """Responses and accounting when a backend, the client, the journal or the process fails."""
 
 import asyncio
-import contextlib
 import json
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from comparator.exchanges.model import Failed, FailureCause, Response, Side
 from comparator.exchanges.skip import Skip
 from tests.integration.proxy.journal.test_journal import file_size_limit
+from tests.support.backends import full_listener
 from tests.support.proxy_lab import ProxyLab, ScriptedBackend, ok, proxy_lab, read_message
 
 GET = b"GET /v2/stamps/3/score/0xAb HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -284,16 +283,8 @@ async def test_clients_are_served_while_the_disk_is_full(tmp_path: Path) -> None
 
 
 async def test_connect_timeout_is_a_504(tmp_path: Path) -> None:
-    # A listener whose queue is full does not even refuse a connection.
-    with socket.socket() as listener, contextlib.ExitStack() as stack:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        address = listener.getsockname()
-        for _ in range(3):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(address)
-        live = {"url": f"http://127.0.0.1:{address[1]}", "connect_s": 0.1}
+    with full_listener() as (host, port):
+        live = {"url": f"http://{host}:{port}", "connect_s": 0.1}
         async with proxy_lab(tmp_path, backends={"candidate": {"live": live}}) as it:
             response = await it.ask(GET)
             assert (response.status, json.loads(response.body)["error"]) == (504, "backend_timeout")

@@ -1,4 +1,4 @@
-"""A mismatch is confirmed by a second run from the state before the first one, or not at all."""
+"""A mismatch is confirmed by a second run from the state before the first one, or not at all; what was not sent is not waited for."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import pytest
 from comparator.capture.attribution import Claim, KeyedTransaction
 from comparator.capture.attribution_keys import Keys, RowId
 from comparator.exchanges.comparison import Verdict
-from comparator.exchanges.model import EffectsOutcome, Exchange, Side
+from comparator.exchanges.model import EffectsOutcome, Exchange, Failed, FailureCause, Side
 from comparator.settings import CompareSettings
 from comparator.verdict import Comparator, Lookups
 from proxy.runner.ledger import MirrorRun
@@ -33,15 +33,17 @@ class Rules:
 
 @dataclass
 class MirroredSide:
-    """Answers with another score than the served side, and inserts a passport with each request."""
+    """Answers with another score than the served side, and inserts a passport with each request; or gives this response."""
 
     sent: int = 0
+    instead: MirroredResponse | None = None
+    given_up: list[str] = field(default_factory=list[str])
 
     async def send(self, exchange: Exchange, side: Side) -> MirroredResponse:
         """Answer."""
         del exchange, side
         self.sent += 1
-        return MirroredResponse(response({"score": "2"}), 1_000)
+        return self.instead or MirroredResponse(response({"score": "2"}), 1_000)
 
     def open(self, run_id: str, keys: Keys, *, tagged: bool, now_us: int, side: Side | None = None) -> None:
         """Open nothing."""
@@ -53,8 +55,9 @@ class MirroredSide:
         return Claim(EffectsOutcome.ATTRIBUTED, transactions, NO_KEYS)
 
     def give_up(self, run_id: str, rows: Collection[RowId], *, now_us: int) -> Claim:
-        """Fail: every request is answered."""
-        raise AssertionError
+        """Note it."""
+        self.given_up.append(run_id)
+        return Claim(EffectsOutcome.ATTRIBUTED, (), NO_KEYS)
 
 
 @dataclass
@@ -80,6 +83,23 @@ class Shadow:
         return self.first if len(self.taken) == 1 else UNDONE
 
 
+RUN = MirrorRun(1, exchange("x"), Claim(EffectsOutcome.ATTRIBUTED, (), NO_KEYS))
+
+
+def mirror_of(side: MirroredSide) -> Mirror:
+    return Mirror(
+        client=side,
+        effects=side,
+        feed=cast("Feed", QuietFeed()),
+        primary_keys={"registry_passport": ("id",)},
+        schemas=LEGACY_SCHEMAS,
+        rules=Rules(Comparator(CompareSettings())),
+        lookups=Lookups(),
+        tagged_sides=frozenset(),
+        may_confirm=lambda: True,
+    )
+
+
 @pytest.mark.parametrize(
     ("undone", "runs", "confirmed"),
     [
@@ -93,21 +113,18 @@ async def test_second_run_starts_from_the_state_before_or_not_at_all(
     undone: WrittenRows, runs: int, *, confirmed: bool | None
 ) -> None:
     side, shadow = MirroredSide(), Shadow(undone)
-    mirror = Mirror(
-        client=side,
-        effects=side,
-        feed=cast("Feed", QuietFeed()),
-        primary_keys={"registry_passport": ("id",)},
-        schemas=LEGACY_SCHEMAS,
-        rules=Rules(Comparator(CompareSettings())),
-        lookups=Lookups(),
-        tagged_sides=frozenset(),
-        may_confirm=lambda: True,
-    )
-    run = MirrorRun(1, exchange("x"), Claim(EffectsOutcome.ATTRIBUTED, (), NO_KEYS))
-    result = await mirror.run(run, shadow.align)
+    result = await mirror_of(side).run(RUN, shadow.align)
     assert result.comparison is not None
     assert (result.comparison.verdict, result.comparison.confirmed) == (Verdict.MISMATCH, confirmed)
     assert side.sent == runs
     # What the run left is undone in the end in any case.
     assert [row.target for row in shadow.taken[-1].rows] == [None]
+
+
+@pytest.mark.parametrize(("sent", "given_up"), [(True, ["x"]), (False, [])])
+async def test_late_writes_are_waited_for_only_where_the_request_was_sent(*, sent: bool, given_up: list[str]) -> None:
+    failed = Failed(FailureCause.TIMEOUT, "no response")
+    side = MirroredSide(instead=MirroredResponse(failed, 1_000, sent))
+    result = await mirror_of(side).run(RUN, Shadow(UNDONE).align)
+    assert result.mirrored.outcome == failed
+    assert side.given_up == given_up
