@@ -14,15 +14,18 @@ import datetime as dt
 import hashlib
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import msgspec
 
 from comparator.capture.settings import Driver
+from comparator.capture.table_shape import TableShape
+from comparator.effects.row_fold import RowKey
 from comparator.exchanges.comparison import Comparison, Verdict
 from comparator.exchanges.model import Effects, EffectsOutcome, Observation, Request, Response, Role, Side
+from comparator.exchanges.row_changes import Row
 from comparator.exchanges.table_schema import Schemas
 from comparator.findings.causes import Cause, FindingSet, find_causes
 from comparator.findings.clustering import Clusterer, Signature
@@ -40,6 +43,7 @@ from proxy.replay.tally import LeftOut, Tally
 from proxy.runner.databases import open_exclusive_shadow
 from proxy.runner.mirror import changes_of
 from proxy.runner.mirror_client import MirroredResponse
+from proxy.runner.resync import LaterRows
 from proxy.runner.row_targets import Alignment, alignment
 from proxy.runner.row_writer import WrittenRows
 from proxy.runner.shadow_attribution import ShadowAttribution
@@ -64,7 +68,10 @@ class ReplayShadow:
         fence: waits until everything committed is captured.
         interruptions: number of times that transactions may have been lost.
         write: makes changes.
+        read: returns those of the rows that exist.
+        read_later: returns rows that were inserted behind others.
         primary_keys: of the captured tables.
+        shapes: of the captured tables.
         schemas: of the captured tables, for the comparison of their rows.
     """
 
@@ -72,7 +79,10 @@ class ReplayShadow:
     fence: Callable[[], Awaitable[None]]
     interruptions: Callable[[], int]
     write: Callable[[Alignment], Awaitable[WrittenRows]]
+    read: Callable[[Iterable[RowKey]], Awaitable[Mapping[RowKey, Row]]]
+    read_later: Callable[[Iterable[LaterRows]], Awaitable[Mapping[RowKey, Row]]]
     primary_keys: Mapping[str, Sequence[str]]
+    shapes: Mapping[str, TableShape]
     schemas: Schemas
 
     async def run(self, side: Side, send: Callable[[], Awaitable[MirroredResponse]]) -> Observation:
@@ -379,7 +389,9 @@ async def open_shadow(settings: Settings) -> AsyncGenerator[ReplayShadow]:
         SettingsError, CaptureError: a database cannot be used; the message says what to do.
     """
     if settings.capture.driver is Driver.OFF:
-        raise OptionError("--to both compares effects and needs change data capture: set capture.driver")
+        raise OptionError(
+            "comparing both sides undoes what they write, and needs change data capture for that: set capture.driver"
+        )
     async with open_exclusive_shadow(
         settings.databases, settings.capture, settings.compare, settings.journal, settings.runner
     ) as shadow:
@@ -388,6 +400,9 @@ async def open_shadow(settings: Settings) -> AsyncGenerator[ReplayShadow]:
             fence=shadow.feed.fence,
             interruptions=lambda: shadow.feed.interruptions,
             write=shadow.write,
+            read=shadow.read,
+            read_later=shadow.read_later,
             primary_keys=shadow.primary_keys,
+            shapes=shadow.writer.catalog.tables,
             schemas=shadow.schemas,
         )

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import CoroutineType
@@ -21,17 +21,20 @@ from comparator.capture.settings import CaptureSettings, shadow_capture
 from comparator.capture.table_shape import Catalog
 from comparator.capture.write_obstacles import read_write_facts
 from comparator.effects.catalog_check import contradictions
+from comparator.effects.row_fold import PrimaryKey, RowKey
 from comparator.exchanges.model import Exchange, Role
+from comparator.exchanges.row_changes import Row
 from comparator.exchanges.table_schema import Schemas
 from comparator.postgres import UNAVAILABLE
 from comparator.settings import CompareSettings
 from proxy.config.databases import DatabasesSettings
 from proxy.config.journal import JournalSettings
 from proxy.config.runner import RunnerSettings
-from proxy.errors import SettingsError, ShadowDriftError
+from proxy.errors import DatabaseUnreachableError, SettingsError, ShadowDriftError
 from proxy.runner.journal_access import runner_stopped
 from proxy.runner.ledger import Ledger
 from proxy.runner.parent_lookup import ParentLookup
+from proxy.runner.resync import LaterRows, read_later_rows, read_rows
 from proxy.runner.row_targets import Alignment, PrimaryKeys
 from proxy.runner.row_writer import SESSION_OPTIONS, RowWriter, WrittenRows, named_rows
 from proxy.runner.safety_check import refuse_different_tables, refuse_unsafe, refuse_unwritable
@@ -185,6 +188,7 @@ class ExclusiveShadow:
         primary_keys: of the captured tables.
         schemas: of the captured tables, for the comparison of their rows.
         index: finds the keys of rows and routes.
+        pool: connections to the shadow.
     """
 
     attribution: ShadowAttribution
@@ -193,6 +197,44 @@ class ExclusiveShadow:
     primary_keys: PrimaryKeys
     schemas: Schemas
     index: KeyIndex
+    pool: asyncpg.Pool
+
+    async def read(self, rows: Iterable[RowKey]) -> dict[RowKey, Row]:
+        """Return those of the rows that exist, of captured tables with a primary key.
+
+        Raises:
+            DatabaseUnreachableError: the shadow database did not answer.
+        """
+        by_table: dict[str, list[PrimaryKey]] = {}
+        for table, identity in rows:
+            by_table.setdefault(table, []).append(identity)
+        found: dict[RowKey, Row] = {}
+        async with self._connection() as conn:
+            for table, identities in by_table.items():
+                images = await read_rows(conn, self.writer.catalog.tables[table], identities)
+                found |= {(table, identity): row for identity, row in images.items()}
+        return found
+
+    async def read_later(self, wanted: Iterable[LaterRows]) -> dict[RowKey, Row]:
+        """Return the rows that were inserted later.
+
+        Raises:
+            DatabaseUnreachableError: the shadow database did not answer.
+        """
+        found: dict[RowKey, Row] = {}
+        async with self._connection() as conn:
+            for rows in wanted:
+                images = await read_later_rows(conn, self.writer.catalog.tables[rows.table], rows)
+                found |= {(rows.table, identity): row for identity, row in images.items()}
+        return found
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncGenerator[postgres.Connection]:
+        try:
+            async with self.pool.acquire() as conn:
+                yield conn
+        except UNAVAILABLE as error:
+            raise DatabaseUnreachableError(f"the shadow database: {error!r}") from error
 
     async def write(self, work: Alignment) -> WrittenRows:
         """Make changes on the shadow.
@@ -248,7 +290,7 @@ async def open_exclusive_shadow(
             pump = tasks.create_task(feed.pump(), name="pump")
             try:
                 yield ExclusiveShadow(
-                    attribution, feed, opened.writer, opened.primary_keys, opened.catalog.schemas, index
+                    attribution, feed, opened.writer, opened.primary_keys, opened.catalog.schemas, index, opened.shadow
                 )
             finally:
                 pump.cancel()

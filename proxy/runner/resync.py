@@ -25,7 +25,7 @@ from comparator.capture.attribution_keys import RowId
 from comparator.capture.row_text import parse
 from comparator.capture.table_shape import TableShape, quote
 from comparator.effects.row_fold import PrimaryKey, RowKey
-from comparator.exchanges.row_changes import RowChange
+from comparator.exchanges.row_changes import Row, RowChange
 from comparator.postgres import UNAVAILABLE, Connection
 from proxy.errors import DatabaseUnreachableError, ShadowDriftError
 from proxy.runner.row_sql import image_sql
@@ -310,10 +310,54 @@ async def _fetch(
     """Return live's rows as targets; `on_shadow` has the rows that the shadow has too, whose content is not read."""
     if not identities:
         return []
+    rows = await read_rows(live, shape, identities)
+    return [RowTarget(shape.name, key, {} if key in on_shadow else None, row) for key, row in rows.items()]
+
+
+async def read_rows(conn: Connection, shape: TableShape, identities: Sequence[PrimaryKey]) -> dict[PrimaryKey, Row]:
+    """Return those rows of a table that exist, by their primary keys. Errors of the database pass through."""
     vectors = [[identity[i] for identity in identities] for i in range(len(shape.primary_key))]
-    result: list[RowTarget] = []
-    for record in await live.fetch(rows_sql(shape), *vectors, timeout=STATEMENT_TIMEOUT_S):
+    return _by_key(shape, await conn.fetch(rows_sql(shape), *vectors, timeout=STATEMENT_TIMEOUT_S))
+
+
+@dataclass(frozen=True, slots=True)
+class LaterRows:
+    """The rows of a table that were inserted behind one of them, among those that share values with others.
+
+    Attributes:
+        table: its name; its primary key is one column, which the database numbers.
+        columns: the columns of the values.
+        values: their values in each row that is looked for, as text.
+        newest: number behind which a row was inserted later, as text.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    values: tuple[tuple[str | None, ...], ...]
+    newest: str
+
+
+def later_rows_sql(shape: TableShape, columns: Sequence[str]) -> str:
+    """Return the query for the text of the rows with values that are in the array parameters, and a key above the last parameter."""
+    arrays = ", ".join(f"${i}::text[]" for i in range(1, len(columns) + 1))
+    names = ", ".join(quote(column) for column in columns)
+    same = " AND ".join(f"t.{quote(c)} IS NOT DISTINCT FROM v.{quote(c)}::{shape.types[c]}" for c in columns)
+    (key,) = shape.primary_key
+    rows = f"{shape.own_rows} t WHERE EXISTS (SELECT FROM unnest({arrays}) AS v({names}) WHERE {same})"
+    behind = f"t.{quote(key)} > ${len(columns) + 1}::text::{shape.types[key]}"
+    return f"SELECT {image_sql(shape.writable)} AS image FROM {rows} AND {behind}"  # noqa: S608
+
+
+async def read_later_rows(conn: Connection, shape: TableShape, wanted: LaterRows) -> dict[PrimaryKey, Row]:
+    """Return the later rows by their primary keys. Errors of the database pass through."""
+    vectors = [[values[i] for values in wanted.values] for i in range(len(wanted.columns))]
+    sql = later_rows_sql(shape, wanted.columns)
+    return _by_key(shape, await conn.fetch(sql, *vectors, wanted.newest, timeout=STATEMENT_TIMEOUT_S))
+
+
+def _by_key(shape: TableShape, records: Iterable[asyncpg.Record]) -> dict[PrimaryKey, Row]:
+    result: dict[PrimaryKey, Row] = {}
+    for record in records:
         row: dict[str, str | None] = dict(zip(shape.writable, parse(record["image"]), strict=True))
-        identity = tuple([row[column] for column in shape.primary_key])
-        result.append(RowTarget(shape.name, identity, {} if identity in on_shadow else None, row))
+        result[tuple([row[column] for column in shape.primary_key])] = row
     return result
