@@ -22,6 +22,7 @@ from comparator.stats.distinct_sketch import KEPT_MAX
 from comparator.stats.quantile_sketch import QuantileSketch
 from comparator.store import causes, queries
 from comparator.store.ended import ended_numbers
+from comparator.store.rows import CauseRow
 from comparator.store.store import Store
 from proxy.rollout.rollback_impact_collector import LOOK_BACK, SELECT_MIRRORED_LEGACY
 from tests.support import postgres
@@ -209,17 +210,20 @@ async def measure(dsn: str, comparisons: int, rounds: int) -> dict[str, object]:
     return result
 
 
-async def _ask_all(conn: Connection, database: str, now: dt.datetime, rounds: int, result: dict[str, object]) -> None:
+def questions(
+    conn: Connection, first: CauseRow, old: CauseRow, *, finding: str, now: dt.datetime
+) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Return what `shadow status`, `shadow causes`, `shadow findings` and the runner ask the store, by name.
+
+    Args:
+        conn: a connection.
+        first: a cause that is shown.
+        old: a cause that was seen last some releases ago.
+        finding: id of a finding that is shown.
+        now: the present time.
+    """
     today = now.date()
-    first, old = (await causes.causes(conn, limit=2)).causes
-    await conn.execute(LAST_SEEN_LONG_AGO, old.id, now - dt.timedelta(days=DAYS - 2))
-
-    async def open_store() -> None:
-        async with Store(database, StoreSettings(timeout_s=60), random.Random(1)) as store, store.connection():
-            pass
-
-    questions: dict[str, Callable[[], Awaitable[object]]] = {
-        "status: connect": open_store,
+    return {
         "status: totals": lambda: queries.totals(conn, since=today),
         "status: totals of 14 days": lambda: queries.totals(conn, since=today - dt.timedelta(days=13)),
         "status: response only, of 14 days": lambda: queries.response_only_counts(
@@ -239,15 +243,29 @@ async def _ask_all(conn: Connection, database: str, now: dt.datetime, rounds: in
         "causes show: findings": lambda: queries.findings(conn, ids=first.findings, limit=1_000),
         "causes show: examples": lambda: causes.cases_of(conn, first),
         "findings list": lambda: queries.findings(conn),
-        "findings show": lambda: queries.finding(conn, "f1"),
+        "findings show": lambda: queries.finding(conn, finding),
         "runner: is a solution due": lambda: causes.stored_evidence(conn),
         "runner: causes by state": lambda: causes.causes_by_state(conn),
+    }
+
+
+async def _ask_all(conn: Connection, database: str, now: dt.datetime, rounds: int, result: dict[str, object]) -> None:
+    first, old = (await causes.causes(conn, limit=2)).causes
+    await conn.execute(LAST_SEEN_LONG_AGO, old.id, now - dt.timedelta(days=DAYS - 2))
+
+    async def open_store() -> None:
+        async with Store(database, StoreSettings(timeout_s=60), random.Random(1)) as store, store.connection():
+            pass
+
+    asked = {
+        "status: connect": open_store,
+        **questions(conn, first, old, finding="f1", now=now),
         "command: shadow --version": lambda: command("--version"),
         "command: shadow findings list": lambda: command("findings", "list", "--store-dsn", database),
         "command: shadow causes list": lambda: command("causes", "list", "--store-dsn", database),
     }
     print(f"{'question':<32}{'median ms':>10}{'max ms':>10}")
-    for name, ask in questions.items():
+    for name, ask in asked.items():
         median, most = await timed(ask, rounds)
         print(f"{name:<32}{median:>10.1f}{most:>10.1f}", flush=True)
         result[name] = round(median, 1)

@@ -46,12 +46,37 @@ TONES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class SideFigures:
+    """What one side did: its status, None for no response, its duration in microseconds, and the rows that it changed."""
+
+    status: int | None
+    duration_us: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class JournalLine:
     """One exchange, with the tone of its verdict, and what the verdict does not rest on; "" if it rests on the rows of all tables."""
 
     comparison: ComparisonLine
     tone: str
     not_compared: str
+
+    @property
+    def candidate(self) -> SideFigures:
+        """What the candidate did, whichever side served."""
+        return self._figures(Side.CANDIDATE)
+
+    @property
+    def legacy(self) -> SideFigures:
+        """What the legacy did."""
+        return self._figures(Side.LEGACY)
+
+    def _figures(self, side: Side) -> SideFigures:
+        one = self.comparison
+        if one.served_by == side:
+            return SideFigures(one.served_status, one.served_us, one.rows_served)
+        return SideFigures(one.mirrored_status, one.mirrored_us, one.rows_mirrored)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import asyncpg
 import pytest
 
+from bench.store import questions
 from comparator.errors import UnknownCauseError
 from comparator.exchanges.difference import Difference, Kind, RuleHit
 from comparator.exchanges.json_values import ABSENT
@@ -327,6 +329,20 @@ async def test_slots_of_comparisons_have_the_verdicts_and_durations_of_the_minut
     assert [(one.begins, one.side, one.count) for one in durations] == [
         (at, side, count) for at, count in ((NOW, 7), (LATER, 2)) for side in ("candidate", "legacy")
     ]
+
+
+async def test_what_status_causes_and_findings_ask_reads_no_comparison(store: Store) -> None:
+    await store.add(exchanges("a", LOST, count=3) + exchanges("b", SCU, count=3))
+    first, old = await solved(store)
+    async with store.connection() as conn:
+        asked = questions(conn, first, old, finding=first.findings[0], now=NOW)
+        with pytest.raises(asyncpg.UndefinedTableError):
+            async with conn.transaction():
+                await conn.execute("ALTER TABLE shadow.comparison RENAME TO away")
+                answers = {name: await ask() for name, ask in asked.items()}
+                # The right test: a question that does read comparisons fails.
+                await queries.comparisons(conn, since=NOW)
+    assert len(answers) == len(asked)
 
 
 async def test_exchanges_are_counted_once_for_each_rule_that_applied(store: Store) -> None:

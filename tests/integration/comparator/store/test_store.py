@@ -377,6 +377,12 @@ async def test_unavailable_database_raises_store_unavailable(database: str) -> N
         await away.open()
 
 
+async def test_store_that_does_not_answer_in_time_says_so(store: Store) -> None:
+    with pytest.raises(StoreUnavailableError, match=r"it did not answer within store\.timeout_s"):
+        async with store.connection() as conn:
+            await conn.execute("SELECT pg_sleep(60)", timeout=0.01)
+
+
 async def test_closed_store_raises_store_unavailable(store: Store) -> None:
     await store.aclose()
     with pytest.raises(StoreUnavailableError):
