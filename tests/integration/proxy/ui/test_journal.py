@@ -1,5 +1,6 @@
 """The journal screen over a store and a journal: exchanges found by their key, bounded searches, and exports without secrets."""
 
+import asyncio
 import datetime as dt
 import json
 import random
@@ -25,6 +26,7 @@ from proxy.ui.app import running
 from tests.support import postgres
 from tests.support.exchanges import exchange
 from tests.support.ui_causes import compared, equal, lost_stamp, settings
+from tests.support.waiting import POLL_INTERVAL_S, WAIT_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -74,6 +76,16 @@ async def test_exchanges_are_found_by_their_key(client: aiohttp.ClientSession) -
     assert page["key_problem"] == ""
 
 
+async def shows(client: aiohttp.ClientSession, path: str, text: str) -> None:
+    """Wait until a screen shows a text: a part that takes long is shown as being read at first."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            async with client.get(path) as response:
+                if text in await response.text():
+                    return
+            await asyncio.sleep(POLL_INTERVAL_S)
+
+
 async def test_table_that_was_left_out_stands_beside_the_verdict_in_the_list_and_on_the_page(
     client: aiohttp.ClientSession,
 ) -> None:
@@ -85,8 +97,7 @@ async def test_table_that_was_left_out_stands_beside_the_verdict_in_the_list_and
     for path in ("/journal", "/exchanges/without"):
         async with client.get(path) as response:
             assert "table audit left out" in await response.text(), path
-    async with client.get("/") as response:
-        assert "without some tables in 1," in await response.text()
+    await shows(client, "/", "without some tables in 1,")
 
 
 @pytest.mark.parametrize("name", ["har", "ndjson", "gor"])
