@@ -82,8 +82,10 @@ class RequestWindow:
         overlapped: another request with a common key ran at the same time.
         trace_id: W3C trace id that the request was sent with, "" for none.
         side: the side that has the request.
-        ended_us: when the response had been sent, by the clock of the proxy; None where that is not known. A commit behind it may be of
-            the next request on the same key, which is not known before it ends.
+        began_us, ended_us: when the request came and when the response had been sent, by the clock of the proxy; None where that is not
+            known. A commit before or behind it may be of the last or the next request on the same key, which may not have been read.
+        known_alone: no other request on its keys ran between these times. Only a proxy of one process knows that when the request ends.
+        unjournaled: a request that is in no journal may have written on its keys in this window.
     """
 
     id: str
@@ -94,7 +96,10 @@ class RequestWindow:
     overlapped: bool = False
     trace_id: str = ""
     side: Side | None = None
+    began_us: int | None = None
     ended_us: int | None = None
+    known_alone: bool = True
+    unjournaled: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,6 +109,12 @@ class RequestWindow:
     def contains(self, committed_us: int) -> bool:
         """Return whether a commit at this time may belong to this request."""
         return self.opened_us <= committed_us and (self.closed_us is None or committed_us <= self.closed_us)
+
+    def surely_saw(self, committed_us: int) -> bool:
+        """Return whether no other request on its keys can have committed at this time, as far as its proxy can tell at its end."""
+        if self.began_us is None or self.ended_us is None:
+            return True
+        return self.known_alone and self.began_us <= committed_us <= self.ended_us
 
     def overlaps(self, other: "RequestWindow") -> bool:
         """Return whether both requests ran at the same time, however shortly, and share a key."""
@@ -255,7 +266,8 @@ class Attributor:
             window_id: id of an opened window.
             all_announced: every request that ran at the same time has been announced. Otherwise a transaction that matches by a secondary
                 key only, and carries a foreign primary key, may belong to a request that is still running; so may one that was committed
-                behind the response, one without any key, and one without a name in the window of a tagged request.
+                before the request or behind its response, any one without a name if others may have run on the keys (`known_alone`), one
+                without any key, and one without a name in the window of a tagged request.
 
         Returns:
             The claim; None, with nothing claimed, when such a transaction was found: try again later.
@@ -264,7 +276,8 @@ class Attributor:
         own, gained = self._matching(window)
         if not all_announced and any(self._may_belong_to_unannounced(window, keyed) for keyed in own.values()):
             return None
-        unnamed = [] if own or not window.tagged else self._unnamed(window)
+        # (rows without a name show nothing of a side while they may be those of a request that is in no journal)
+        unnamed = [] if own or not window.tagged or window.unjournaled else self._unnamed(window)
         keyless = [] if window.tagged else self._keyless(window)
         if not all_announced and (keyless or (unnamed and not self._names_requests(window))):
             return None
@@ -407,11 +420,15 @@ class Attributor:
             return LeftOutReason.EMPTIED
         if not self._written_by_others.isdisjoint(keyed.tables):
             return LeftOutReason.OTHER_WRITER
-        shared = keyed.transaction.end_lsn in self._shared or any(
-            other.id != window.id
-            and other.contains(keyed.transaction.committed_us)
-            and not (other.tagged and self._names_requests(other))
-            for other in self._windows.values()
+        shared = (
+            window.unjournaled
+            or keyed.transaction.end_lsn in self._shared
+            or any(
+                other.id != window.id
+                and other.contains(keyed.transaction.committed_us)
+                and not (other.tagged and self._names_requests(other))
+                for other in self._windows.values()
+            )
         )
         return LeftOutReason.SHARED if shared else None
 
@@ -471,11 +488,7 @@ class Attributor:
     def _may_belong_to_unannounced(self, window: RequestWindow, keyed: KeyedTransaction) -> bool:
         primary = {key for key in keyed.keys if key[0] == self._primary_kind}
         named = keyed.transaction.request_id
-        if (
-            not keyed.transaction.names
-            and window.ended_us is not None
-            and keyed.transaction.committed_us > window.ended_us
-        ):
+        if not keyed.transaction.names and not window.surely_saw(keyed.transaction.committed_us):
             return True
         return not named and bool(primary) and primary.isdisjoint(window.keys) and not self._rivals(window, keyed)
 
@@ -492,11 +505,24 @@ class Attributor:
             return EffectsOutcome.OVERLAPPED
         if ambiguous:
             return EffectsOutcome.AMBIGUOUS
+        if window.unjournaled and self._may_be_unjournaled(window, own):
+            return EffectsOutcome.UNJOURNALED
         rows = frozenset[RowId]().union(*(keyed.rows for keyed in own))
         foreign = [*self._unclaimed.on_rows(rows), *(k for k in self._background if not k.rows.isdisjoint(rows))]
         if any(not k.transaction.names and window.contains(k.transaction.committed_us) for k in foreign):
             return EffectsOutcome.INTERFERED
         return EffectsOutcome.ATTRIBUTED
+
+    def _may_be_unjournaled(self, window: RequestWindow, own: tuple[KeyedTransaction, ...]) -> bool:
+        """Return whether a request that is in no journal may have made one of these transactions, or another on the window's keys.
+
+        Those that name the request are no exception: many a client whose connection breaks sends its request once more with the same id.
+        """
+        if own:
+            return True
+        return window.closed_us is not None and self.unnamed_within(
+            window.keys, from_us=window.opened_us, until_us=window.closed_us
+        )
 
 
 def _is_evidence(keyed: KeyedTransaction, undecided: Iterable[RequestWindow]) -> bool:

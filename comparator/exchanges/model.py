@@ -117,6 +117,7 @@ class EffectsOutcome(StrEnum):
         AMBIGUOUS: a transaction matches several requests.
         INTERFERED: a background writer changed rows of this request while it ran.
         OVERLAPPED: another request with a common key ran at the same time.
+        UNJOURNALED: a request that is in no journal may have made them: a process of the proxy was killed, or exchanges were lost.
         UNTAGGED: the side is configured to name the request in its transactions, and has named it in none.
         LOST: change data capture was interrupted while the request ran.
         OFF: there is no change data capture.
@@ -126,6 +127,7 @@ class EffectsOutcome(StrEnum):
     AMBIGUOUS = "ambiguous"
     INTERFERED = "interfered"
     OVERLAPPED = "overlapped"
+    UNJOURNALED = "unjournaled"
     UNTAGGED = "untagged"
     LOST = "lost"
     OFF = "off"

@@ -18,6 +18,7 @@ class Skip(StrEnum):
         WRITE: the method is not safe and the route does not mirror writes.
         TRUNCATED: the request's body was longer than what is recorded.
         FALLBACK: the other side served, because the chosen one was unhealthy, ejected or failed.
+        RETRIED: the proxy sent it to its side twice, because a kept connection was closed: its rows may be there twice.
         RATE_LIMITED: the route's rate limit for mirroring is used up.
         UNROUTED: no route matches the request.
         SAMPLE: the request is outside of the route's sample.
@@ -33,6 +34,7 @@ class Skip(StrEnum):
     WRITE = "write"
     TRUNCATED = "truncated"
     FALLBACK = "fallback"
+    RETRIED = "retried"
     RATE_LIMITED = "rate_limited"
     UNROUTED = "unrouted"
     SAMPLE = "sample"
@@ -44,7 +46,7 @@ class Skip(StrEnum):
     IMPORTED = "imported"
 
 
-JOURNALED: Final = frozenset((Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK, Skip.RATE_LIMITED))
+JOURNALED: Final = frozenset((Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK, Skip.RETRIED, Skip.RATE_LIMITED))
 """Causes of served exchanges that are journaled although they are not mirrored: they are evidence of what was served."""
 
 

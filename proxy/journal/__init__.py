@@ -10,7 +10,8 @@ imports a concrete reader or writer; `shadow journal` and `proxy.recordings.jour
 Segment files: `segment_writer` with its `queue`, `batch` and `fast_encoder`; `segment_reader` with its `frame_cursor`; `segments`
 (files, frames, offsets), `format` (bytes, pure), `sealing` (encrypted frames, pure), `retention`, `rewriting` (with another key) and
 `key_usage`. Of any driver: `served_exchange` (what is appended), `redaction` (secrets, pure) and `keys`. `offer_mark` keeps how many exchanges a writer was offered in memory that outlives it, and `reconciliation`
-(pure) holds the numbers of writers, runner and store against each other.
+(pure) holds the numbers of writers, runner and store against each other. `writer_sessions` tells when a process of the proxy was killed, and
+`writer_progress` up to which time a reader has returned every exchange: requests beyond it may have written, and are not known.
 
 Of several machines the segment files are the spool: `shipper` sends their frames to a `broker` (the interface; `valkey_broker` is the
 driver), and `shared_reader` reads them back, merged by `time_merge` (pure). `delivery` opens and numbers what any reader returns.

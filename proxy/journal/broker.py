@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from proxy.journal.driver import UnjournaledPeriod
 from proxy.journal.reconciliation import WriterState
 
 
@@ -48,6 +49,7 @@ class WriterReport(msgspec.Struct, frozen=True):
         oldest_ns: end of the oldest exchange in the spool that is not shipped; 0 for none.
         pause: why nothing is shipped at present; "" where it is.
         closed: whether the proxy has ended, and everything is shipped.
+        unjournaled: times of the last requests of its processes that were killed.
     """
 
     writer: str
@@ -65,6 +67,7 @@ class WriterReport(msgspec.Struct, frozen=True):
     oldest_ns: int = 0
     pause: str = ""
     closed: bool = False
+    unjournaled: tuple[UnjournaledPeriod, ...] = ()
 
     @property
     def state(self) -> WriterState:

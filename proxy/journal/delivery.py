@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.errors import JournalKeyError, SealedError
-from proxy.journal.driver import JournalEntry, UnreadCause, UnreadRange
+from proxy.journal.driver import JournalEntry, UnjournaledPeriod, UnreadCause, UnreadRange
 from proxy.journal.format import FrameHeader, Record, exchange_of
 from proxy.journal.sealing import JournalKeys, key_id_of, records_of, unseal
 
@@ -98,6 +98,7 @@ class Deliveries:
         lost: exchanges that could not be read.
         numbers: of the last exchange that was returned or lost, by writer.
         begun: the numbers behind which this reader began.
+        ended_us: when the last exchange that was returned, or could not be, ended, by writer; Unix microseconds.
     """
 
     def __init__(self, committed: Mapping[str, int], keys: LoadedKeys, *, skip_undecodable: bool) -> None:
@@ -107,6 +108,7 @@ class Deliveries:
         self._keys = keys
         self._skip_undecodable = skip_undecodable
         self._unread: list[UnreadRange] = []
+        self.ended_us: dict[str, int] = {}
 
     def begin(self, writer: str, done: int) -> None:
         """Begin to read a writer behind this number."""
@@ -129,12 +131,15 @@ class Deliveries:
         Raises:
             SealedError: there is no key, and `skip_undecodable` is not set.
         """
-        self._note_unread(name, self.numbers.get(writer, 0) + 1, sequence - 1, UnreadCause.LOST)
+        ended_us = record.ended_ns // 1_000
+        period = UnjournaledPeriod(self.ended_us.get(writer, 0), ended_us)
+        self.ended_us[writer] = ended_us
+        self._note_unread(name, self.numbers.get(writer, 0) + 1, sequence - 1, UnreadCause.LOST, period)
         self.numbers[writer] = sequence
         if isinstance(record, Unopened):
             if not self._skip_undecodable:
                 raise record.error
-            self._note_unread(name, sequence, sequence, UnreadCause.UNDECODABLE)
+            self._note_unread(name, sequence, sequence, UnreadCause.UNDECODABLE, period)
             return None
         try:
             record = unseal(record, self._keys.known) if self._keys.known else record
@@ -143,16 +148,18 @@ class Deliveries:
             if not self._skip_undecodable:
                 raise
             logger.exception("exchange_undecodable", extra={"writer": name, "number": sequence, "error": str(error)})
-            self._note_unread(name, sequence, sequence, UnreadCause.UNDECODABLE)
+            self._note_unread(name, sequence, sequence, UnreadCause.UNDECODABLE, period)
             return None
         position = MergedPosition(tuple(self.numbers.items()))
         return JournalEntry(position, position.sequence, exchange, record, name, sequence)
 
-    def _note_unread(self, writer: str, first: int, last: int, cause: UnreadCause) -> None:
+    def _note_unread(self, writer: str, first: int, last: int, cause: UnreadCause, period: UnjournaledPeriod) -> None:
         if first > last:
             return
         self.lost += last - first + 1
         before = self._unread[-1] if self._unread else None
         if before and (before.writer, before.last, before.cause) == (writer, first - 1, cause):
             first = self._unread.pop().first
-        self._unread.append(UnreadRange(writer, first, last, cause))
+            if before.period is not None:
+                period = UnjournaledPeriod(before.period.from_us, period.until_us)
+        self._unread.append(UnreadRange(writer, first, last, cause, period))

@@ -5,6 +5,7 @@ The serving path appends through a `JournalWriter`; the shadow runner and the co
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
@@ -106,6 +107,13 @@ class JournalWriter(Protocol):
         """Queue an exchange in its stored form, such as `JournalEntry.record` of another journal."""
         ...
 
+    def note_in_flight(self, count: int, *, settled_ns: int) -> None:
+        """Note the requests in flight, for readers: those that began before `settled_ns` (Unix nanoseconds) have ended, and were offered.
+
+        A writer that is closed while there are some is one that crashed: they are in no journal.
+        """
+        ...
+
     def close(self) -> None:
         """Write what is queued, within a time limit, and release the journal. Idempotent."""
         ...
@@ -130,13 +138,25 @@ class UnreadCause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class UnjournaledPeriod:
+    """A time in which requests may have ended that are in no journal, or are not in it yet; Unix microseconds of their proxy's clock."""
+
+    from_us: int
+    until_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class UnreadRange:
-    """Exchanges of one writer, `first` to `last` by its own numbers, that a reader could not return."""
+    """Exchanges of one writer, `first` to `last` by its own numbers, that a reader could not return.
+
+    They ended in `period`; None where that is not known.
+    """
 
     writer: str
     first: int
     last: int
     cause: UnreadCause
+    period: UnjournaledPeriod | None = None
 
     @property
     def count(self) -> int:
@@ -186,11 +206,23 @@ class JournalReader(Protocol):
         ...
 
     def complete_us(self, read_from_us: int) -> int:
-        """Return the time before which every exchange has been returned, Unix microseconds.
+        """Return the time before which every exchange that ended has been returned, Unix microseconds.
 
         Args:
-            read_from_us: time at which a reading began that returned none; the result is not later.
+            read_from_us: time at which the last reading began; the result is not later.
         """
+        ...
+
+    def settled_us(self) -> int:
+        """Return the time before which every request that began has been returned, Unix microseconds; 0 where it is not known."""
+        ...
+
+    def has_several_writers(self) -> bool:
+        """Return whether several processes write: none of them sees that a request overlaps one of another's."""
+        ...
+
+    def unjournaled(self) -> Sequence[UnjournaledPeriod]:
+        """Return the times in which requests ran that are in no journal, or are late: a process was killed, or its disk hangs."""
         ...
 
     @property

@@ -27,18 +27,22 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (opened without following links, 
 ID = "id"
 """File in a writer's folder that tells it from another folder of the same path: 16 hexadecimal digits."""
 
-_LAYOUT = struct.Struct("<16sQQ")
+_LAYOUT = struct.Struct("<16sQQQ")
 _FOLDER_ID = re.compile(b"[0-9a-f]{16}")
 _COUNT_AT = 2
-"""Index of the count, in units of 8 bytes; that of the earlier processes follows."""
+"""Index of the count, in units of 8 bytes; that of the earlier processes follows, and then the time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """Numbers of the last exchange that a writer was offered, and that its earlier processes were; 0 for none."""
+    """Numbers of the last exchange that a writer was offered, and that its earlier processes were; 0 for none.
+
+    Requests that began before `settled_ns` (Unix nanoseconds, 0 for unknown) have ended, and were offered.
+    """
 
     last: int
     earlier: int
+    settled_ns: int = 0
 
 
 class OfferMark:
@@ -47,6 +51,7 @@ class OfferMark:
     Attributes:
         found: the number that an earlier process left; 0 for none.
         count: a view of one number, to be written as `count[0]`, without a system call.
+        settled_ns: the same of the time before which all requests that began were offered.
     """
 
     def __init__(self, shared: mmap.mmap | None, found: int) -> None:
@@ -54,6 +59,7 @@ class OfferMark:
         self._shared = shared
         numbers: memoryview[int] = memoryview(shared if shared is not None else bytearray(_LAYOUT.size)).cast("Q")
         self.count = numbers[_COUNT_AT : _COUNT_AT + 1]
+        self.settled_ns = numbers[_COUNT_AT + 2 : _COUNT_AT + 3]
 
     @classmethod
     def open(cls, folder: Path, folder_id: str, *, directory: Path = SHARED_MEMORY) -> "OfferMark":
@@ -62,10 +68,10 @@ class OfferMark:
             shared = _map(_path(folder, directory))
         except OSError:
             return cls(None, 0)
-        owner, count, _ = _read(shared)
+        owner, count, _, _ = _read(shared)
         if owner != folder_id.encode():
             count = 0
-        shared[: _LAYOUT.size] = _LAYOUT.pack(folder_id.encode(), count, count)
+        shared[: _LAYOUT.size] = _LAYOUT.pack(folder_id.encode(), count, count, 0)
         return cls(shared, count)
 
 
@@ -106,13 +112,13 @@ def offered(folder: Path, *, directory: Path = SHARED_MEMORY) -> Offered | None:
         return None
     if len(data) < _LAYOUT.size:
         return None
-    owner, last, earlier = _read(data)
-    return Offered(last, earlier) if owner and owner == read_folder_id(folder).encode() else None
+    owner, last, earlier, settled_ns = _read(data)
+    return Offered(last, earlier, settled_ns) if owner and owner == read_folder_id(folder).encode() else None
 
 
-def _read(data: bytes | mmap.mmap) -> tuple[bytes, int, int]:
-    owner, last, earlier = _LAYOUT.unpack_from(data)
-    return bytes(owner), int(last), int(earlier)
+def _read(data: bytes | mmap.mmap) -> tuple[bytes, int, int, int]:
+    owner, last, earlier, settled_ns = _LAYOUT.unpack_from(data)
+    return bytes(owner), int(last), int(earlier), int(settled_ns)
 
 
 def _path(folder: Path, directory: Path) -> Path:

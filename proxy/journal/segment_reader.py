@@ -26,7 +26,7 @@ from typing import Self
 
 from proxy.errors import JournalBusyError
 from proxy.journal.delivery import Deliveries, LoadedKeys, MergedPosition, Unopened
-from proxy.journal.driver import JournalEntry, JournalPosition, UnreadRange
+from proxy.journal.driver import JournalEntry, JournalPosition, UnjournaledPeriod, UnreadRange
 from proxy.journal.format import Record
 from proxy.journal.frame_cursor import FrameCursor
 from proxy.journal.offer_mark import offered, read_folder_id
@@ -44,6 +44,8 @@ from proxy.journal.segments import (
     store_committed,
     writers,
 )
+from proxy.journal.writer_progress import WriterProgress
+from proxy.journal.writer_sessions import CrashWatch
 
 POLL_S = 0.01
 WRITERS_POLL_S = 1.0
@@ -91,6 +93,9 @@ class SegmentReader:
         self._listed_at = 0.0
         self._deliveries = Deliveries(self._committed, self._keys, skip_undecodable=skip_undecodable)
         self._names: dict[str, str] = {}
+        self._writers: list[str] = []
+        self._crashes = CrashWatch(self._directory)
+        self._progress = WriterProgress(self._directory)
 
     async def read(self, max_items: int, wait_s: float) -> list[JournalEntry]:
         """Return the next entries, oldest first; an empty list when none arrived within `wait_s`."""
@@ -107,6 +112,7 @@ class SegmentReader:
         self._list_writers()
         cursors = list(self._cursors.values())
         horizon_ns = time.time_ns() - REORDER_NS if len(cursors) > 1 else None
+        self._progress.sample(self._writers)
         entries: list[JournalEntry] = []
         while len(entries) < max_items:
             filled = (cursor for cursor in cursors if cursor.fill())
@@ -116,6 +122,8 @@ class SegmentReader:
             entry = self._entry(cursor)
             if entry is not None:
                 entries.append(entry)
+        here = {cursor.writer for cursor in cursors if cursor.fill()}
+        self._progress.advance(self._deliveries.numbers, self._deliveries.ended_us, here)
         return entries
 
     def take_unread(self) -> list[UnreadRange]:
@@ -135,8 +143,20 @@ class SegmentReader:
         store_committed(self._path, CommittedOffset(self._committed, self._lost_before + self.lost, live_us))
 
     def complete_us(self, read_from_us: int) -> int:
-        """Return the time before which every exchange has been returned, after a reading from `read_from_us` on that found none."""
-        return read_from_us
+        """Return the time before which every exchange that ended has been returned, at most `read_from_us`."""
+        return min(read_from_us, self._progress.complete_us())
+
+    def settled_us(self) -> int:
+        """Return the time before which every request that began has been returned; 0 where it is not known."""
+        return self._progress.settled_us()
+
+    def has_several_writers(self) -> bool:
+        """Return whether several processes write, or have written."""
+        return len(self._writers) > 1
+
+    def unjournaled(self) -> list[UnjournaledPeriod]:
+        """Return the times in which requests ran that are in no journal, or are late."""
+        return [*self._crashes.periods(writers(self._directory)), *self._progress.late()]
 
     @property
     def lost(self) -> int:
@@ -173,7 +193,8 @@ class SegmentReader:
         if self._cursors and now - self._listed_at < WRITERS_POLL_S:
             return
         self._listed_at = now
-        for writer in writers(self._directory):
+        self._writers = writers(self._directory)
+        for writer in self._writers:
             files = segments(self._directory / writer)
             if not files:
                 continue

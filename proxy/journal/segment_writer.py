@@ -39,6 +39,7 @@ from proxy.journal.segments import (
     segments,
 )
 from proxy.journal.served_exchange import ServedExchange
+from proxy.journal.writer_sessions import begin_session, end_session
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ CLOSE_S = 10.0
 HANGS_S = 2.0
 """Time after which a write that has not returned counts as a failure."""
 WRITERS_MAX = 256
+LOCK_TRIES = 3
+LOCK_PAUSE_S = 0.005
 SEQUENCES_MAX = 1 << 62
 COUNTED_BY_THREAD = (LossCause.DISK_FULL, LossCause.DISK_ERROR, LossCause.ENCODING)
 
@@ -103,6 +106,9 @@ class SegmentWriter:
         """Those of them that were not admitted to the queue."""
         self._opened = False
         self._mark = OfferMark(None, 0)
+        self._in_flight = 0
+        self._session_us = 0
+        """Time at which this process took its folder, Unix microseconds; 0 before."""
         self._mark_base: int = 0
         """The sequence before that of the first exchange that this process was offered."""
         self._compressor = frame_compressor(settings.compression_level)
@@ -177,6 +183,11 @@ class SegmentWriter:
             return False
         return True
 
+    def note_in_flight(self, count: int, *, settled_ns: int) -> None:
+        """Note the requests in flight, and the time before which all that began have been offered."""
+        self._in_flight = count
+        self._mark.settled_ns[0] = settled_ns
+
     def close(self) -> None:
         """Write what is queued, within CLOSE_S, and release the name. Idempotent."""
         self._closed = True
@@ -213,6 +224,7 @@ class SegmentWriter:
                 self._folder = folder
                 self._recover()
                 self._open_mark()
+                self._begin_session()
                 return
         raise OSError(errno.EBUSY, f"{WRITERS_MAX} processes write to {self._directory}")
 
@@ -308,7 +320,20 @@ class SegmentWriter:
                 self._failed_until = time.monotonic() + RETRY_S
             self._at_disk_since = 0.0
             if self._closing.is_set() and not self._queue:
+                self._end_session()
                 return
+
+    def _begin_session(self) -> None:
+        self._session_us = begin_session(self._folder, own_us=self._session_us)
+
+    def _end_session(self) -> None:
+        """Note that everything that was served is on disk, if it is."""
+        if self._in_flight or not self._session_us:
+            return
+        try:
+            end_session(self._folder)
+        except OSError as error:
+            logger.error("journal_session_not_ended", extra={"path": str(self._folder), "error": str(error)})
 
     def _write_batch(self) -> None:
         taken = self._queue.take()
@@ -374,6 +399,8 @@ class SegmentWriter:
             self._open_folder()
         else:
             self._load_keys()
+            if not self._session_us:
+                self._begin_session()
         self._path = segment_path(self._folder, self._sequence)
         descriptor = os.open(self._path, SEGMENT_FLAGS, 0o600)
         self._file = descriptor
@@ -483,9 +510,13 @@ def _lock(folder: Path) -> int | None:
     """Return the descriptor of the writer's lock on a folder, None when another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # (a reader that looks whether anybody writes holds it for a moment)
+            time.sleep(LOCK_PAUSE_S)
+        else:
+            return descriptor
+    os.close(descriptor)
+    return None

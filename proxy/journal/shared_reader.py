@@ -19,7 +19,7 @@ from proxy.config.journal import ValkeySettings
 from proxy.errors import BrokerUnavailableError
 from proxy.journal.broker import Broker, Bundle, WriterReport
 from proxy.journal.delivery import Deliveries, LoadedKeys, MergedPosition, Unopened
-from proxy.journal.driver import JournalEntry, JournalPosition, UnreadRange
+from proxy.journal.driver import JournalEntry, JournalPosition, UnjournaledPeriod, UnreadRange
 from proxy.journal.format import FRAME_HEADER, Record, intact, parse_frame_header
 from proxy.journal.time_merge import TimeMerge
 
@@ -153,6 +153,18 @@ class SharedReader:
             complete_ns = self._merge.complete_ns(now_ns=time.monotonic_ns(), limit_ns=limit_ns)
             self._complete_us = max(self._complete_us, complete_ns // 1_000)
         return min(self._complete_us, read_from_us)
+
+    def settled_us(self) -> int:
+        """Return 0: requests in flight on other machines are not known."""
+        return 0
+
+    def has_several_writers(self) -> bool:
+        """Return whether several processes write, or have written."""
+        return len(self._reports) > 1
+
+    def unjournaled(self) -> list[UnjournaledPeriod]:
+        """Return the times of the last requests of processes that were killed, as their machines report them."""
+        return [period for report in self._reports.values() for period in report.unjournaled]
 
     def commit(self, position: JournalPosition | None, live_us: int = 0) -> None:
         """Store that everything up to `position` is done (None: what was committed before). Not for the event loop's thread: it waits.

@@ -41,6 +41,7 @@ from proxy.journal.segments import (
     store_committed,
     writers,
 )
+from proxy.journal.writer_sessions import CrashWatch
 from proxy.private_file import write_private
 
 logger = logging.getLogger(__name__)
@@ -214,6 +215,7 @@ class Shipper:
         self.problem = ""
         self._settings = settings
         self._directory = Path(settings.directory)
+        self._crashes = CrashWatch(self._directory)
         self._broker = broker
         self._streams: dict[str, _ShippedWriter] = {}
         self._path = offset_path(self._directory, READER)
@@ -428,6 +430,7 @@ class Shipper:
                     oldest_ns=stream.oldest_ns(),
                     pause="readers_behind" if stream.name in paused else "",
                     closed=closing and complete and not state.running,
+                    unjournaled=tuple(self._crashes.periods([stream.folder.name])),
                 )
             )
         return reports

@@ -4,16 +4,18 @@ An exchange is mirrored only when everything that it committed has been delivere
 that ran at the same time may not have been read yet, the decision is deferred, for up to `claim_wait_ms`.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from comparator.capture.attribution import Claim, RequestWindow
-from comparator.exchanges.model import Exchange, Failed, Side
+from comparator.exchanges.model import Exchange, Failed, FailureCause, Side
+from comparator.exchanges.skip import Skip
 from proxy.config.runner import RunnerSettings
 from proxy.http1.fields import first_value
 from proxy.http1.forwarding_headers import parse_traceparent
-from proxy.journal.driver import JournalEntry, UnreadRange
+from proxy.journal.driver import JournalEntry, UnjournaledPeriod, UnreadRange
 from proxy.journal.redaction import is_redacted
 from proxy.runner.clock import now_us
 from proxy.runner.ledger import Ledger
@@ -24,6 +26,10 @@ from proxy.runner.skip_causes import RunnerSkip, SkipCause, attribution_skip, po
 from proxy.runner.survival import ends_the_runner, survived
 
 READ_WAIT_S = 0.25
+LOST_MAX: Final = 256
+"""Losses in the journal that are remembered with their time."""
+_GIVEN_UP: Final = frozenset({FailureCause.TIMEOUT, FailureCause.RESET, FailureCause.PROTOCOL})
+"""Causes for which a request was given up after it had been sent."""
 
 
 class ExchangeSource(Protocol):
@@ -38,7 +44,19 @@ class ExchangeSource(Protocol):
         ...
 
     def complete_us(self, read_from_us: int) -> int:
-        """Return the time before which every exchange has been returned, where a reading from `read_from_us` on found none."""
+        """Return the time before which every exchange that ended has been returned; at most when the last reading began."""
+        ...
+
+    def settled_us(self) -> int:
+        """Return the time before which every request that began has been returned; 0 where it is not known."""
+        ...
+
+    def has_several_writers(self) -> bool:
+        """Return whether several processes write: none of them sees that a request overlaps one of another's."""
+        ...
+
+    def unjournaled(self) -> Sequence[UnjournaledPeriod]:
+        """Return the times in which requests ran that are in no journal, or are late."""
         ...
 
 
@@ -82,6 +100,12 @@ def trace_id_of(exchange: Exchange) -> str:
     return context.trace_id if context is not None else ""
 
 
+def _may_still_run(exchange: Exchange) -> bool:
+    """Return whether a side was sent the request and gave no response: it may go on, and write."""
+    failed = exchange.outcome.cause if isinstance(exchange.outcome, Failed) else None
+    return failed in _GIVEN_UP or exchange.skip == Skip.FALLBACK
+
+
 @dataclass(slots=True)
 class Intake:
     """The reading half of the shadow runner; the ledger gets what has to be done.
@@ -100,6 +124,7 @@ class Intake:
     metrics: RunnerMetrics
     reaches: Callable[[Side], bool]
     known_us: int = 0
+    _lost: deque[UnjournaledPeriod] = field(default_factory=lambda: deque[UnjournaledPeriod](maxlen=LOST_MAX))
     _deferred: list[tuple[int, ReadExchange]] = field(default_factory=list[tuple[int, ReadExchange]])
 
     async def run(self) -> None:
@@ -117,28 +142,63 @@ class Intake:
             delivered_us = now_us()
             opened = [self._open(entry, delivered_us) for entry in entries]
             self._end_unread()
+            unjournaled = self.source.unjournaled()
             for exchange in opened:
-                await self._decide_or_skip(exchange)
-            self.known_us = max(self.known_us, entries[-1].exchange.ended_ns // 1_000)
+                await self._decide_or_skip(exchange, unjournaled)
+            ended_us = entries[-1].exchange.ended_ns // 1_000
+            self.known_us = max(self.known_us, min(ended_us, self.source.complete_us(read_from_us)))
             self.state.wake.set()
 
     def _end_unread(self) -> None:
         """Give their outcome to the exchanges that could not be read, once those before them are known to be in flight."""
         for unread in self.source.take_unread():
             self.outcomes.end_unread(unread)
+            if unread.period is not None:
+                self._lost.append(unread.period)
 
     async def decide_deferred(self) -> None:
         """Decide on those deferred exchanges for which every exchange that ran at the same time is known by now."""
         now = min(now_us(), self.known_us)
-        due = [exchange for due_us, exchange in self._deferred if due_us <= now]
-        self._deferred = [deferred for deferred in self._deferred if deferred[0] > now]
-        for exchange in due:
-            await self._decide_or_skip(exchange, complete=True)
+        due = [read for due_us, read in self._deferred if due_us <= now or self._is_settled(read.window)]
+        if not due:
+            return
+        chosen = {id(read) for read in due}
+        self._deferred = [deferred for deferred in self._deferred if id(deferred[1]) not in chosen]
+        unjournaled = self.source.unjournaled()
+        for read in due:
+            await self._decide_or_skip(read, unjournaled, complete=True)
 
-    async def _decide_or_skip(self, read: ReadExchange, *, complete: bool = False) -> None:
+    def _is_settled(self, window: RequestWindow) -> bool:
+        """Return whether every request that may have written in this window has been read."""
+        clock_skew_us = self.settings.clock_skew_ms * 1_000
+        return window.closed_us is not None and window.closed_us + clock_skew_us < self.source.settled_us()
+
+    def _may_be_unjournaled(self, window: RequestWindow, unjournaled: Sequence[UnjournaledPeriod]) -> bool:
+        """Return whether a request that is in no journal may have written in this window.
+
+        Such a request was in flight or had just ended when its process was killed, and its backend goes on with it:
+
+            last exchange on disk    12:00:00.4    killed after that, and seen to be gone 12:00:01.2
+            may have written         from claim_wait_ms before, until timeout_s after that
+        """
+        before_us, behind_us = self.settings.claim_wait_ms * 1_000, round(self.settings.timeout_s * 1e6)
+        closed_us = window.opened_us if window.closed_us is None else window.closed_us
+        ongoing = any(
+            period.from_us - before_us <= closed_us and window.opened_us <= period.until_us + behind_us
+            for period in unjournaled
+        )
+        # (what was lost behind its response has ended by then)
+        return ongoing or any(
+            period.from_us - before_us <= closed_us and window.opened_us <= period.until_us for period in self._lost
+        )
+
+    async def _decide_or_skip(
+        self, read: ReadExchange, unjournaled: Sequence[UnjournaledPeriod], *, complete: bool = False
+    ) -> None:
         """Decide on an exchange; one that breaks this takes none of the others along."""
         try:
-            await self._decide(read, complete=complete)
+            read.window.unjournaled = self._may_be_unjournaled(read.window, unjournaled)
+            await self._decide(read, complete=complete or self._is_settled(read.window))
         except Exception as error:
             if ends_the_runner(error):
                 raise
@@ -175,15 +235,21 @@ class Intake:
 
     def _window(self, exchange: Exchange, window_id: str) -> RequestWindow:
         clock_skew_us = self.settings.clock_skew_ms * 1_000
+        wait_us = self.settings.post_response_wait_ms * 1_000
+        if _may_still_run(exchange):
+            wait_us = max(wait_us, round(self.settings.timeout_s * 1e6))
         return RequestWindow(
             id=window_id,
             keys=set(self.ledger.route_keys(exchange)),
             opened_us=exchange.started_ns // 1_000 - clock_skew_us,
-            closed_us=exchange.ended_ns // 1_000 + clock_skew_us + self.settings.post_response_wait_ms * 1_000,
-            tagged=exchange.served_by in self.settings.tagged_sides,
+            closed_us=exchange.ended_ns // 1_000 + clock_skew_us + wait_us,
+            # (the side that failed may have written as well)
+            tagged=exchange.served_by in self.settings.tagged_sides and exchange.skip != Skip.FALLBACK,
             trace_id=trace_id_of(exchange),
             side=exchange.served_by,
+            began_us=exchange.started_ns // 1_000,
             ended_us=exchange.ended_ns // 1_000,
+            known_alone=not self.source.has_several_writers(),
         )
 
     def _refusal(self, exchange: Exchange) -> SkipCause | None:

@@ -20,6 +20,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from itertools import count
 from typing import Final, NamedTuple, TypeAlias
 
@@ -147,7 +148,7 @@ class Ledger:
         self._unclaimed: dict[int, tuple[int, KeyedTransaction]] = {}
         self._numbers = count(1)
         self._commits: deque[LiveCommit] = deque(maxlen=COMMITS_MAX)
-        self._finished_windows: deque[tuple[int, str]] = deque()
+        self._finished_windows: list[tuple[int, str]] = []
         self._windows: dict[str, RequestWindow] = {}
         self._began_us: dict[str, int] = {}
         self._released_before_us = 0
@@ -317,7 +318,7 @@ class Ledger:
             for key in route_keys:
                 self._apply_released(self._attributor.release(before_us=window.opened_us, key=key))
         self._apply_duplicates(exchange, window)
-        self._finished_windows.append((window.closed_us or 0, window.id))
+        heappush(self._finished_windows, (window.closed_us or 0, window.id))
         return claim
 
     def add_response_run(self, exchange: Exchange, keys: Keys) -> Claim:
@@ -371,7 +372,7 @@ class Ledger:
         released = self._attributor.release(before_us=before_us)
         self._apply_released(released)
         while self._finished_windows and self._finished_windows[0][0] < before_us - self._overlap_memory_us:
-            _, window_id = self._finished_windows.popleft()
+            _, window_id = heappop(self._finished_windows)
             self._attributor.close(window_id)
             del self._windows[window_id], self._began_us[window_id]
         return len(released)

@@ -40,6 +40,8 @@ class RunnerSkip(StrEnum):
     AMBIGUOUS = "ambiguous"
     INTERFERED = "interfered"
     OVERLAPPED = "overlapped"
+    UNJOURNALED = "unjournaled"
+    """A request that is not in the journal may have written its rows: a process of the proxy was killed, or exchanges were lost."""
     UNTAGGED = "untagged"
     """The side is in `runner.tagged_sides`, and did not name the request in its transactions."""
     LOST = "lost"

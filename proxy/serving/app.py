@@ -361,6 +361,9 @@ async def _drain(proxy: RunningProxy) -> None:
         open_now = {"in_flight": len(connections.requests), "clients": len(connections.clients)}
         logger.warning("drain_timed_out", extra=open_now)
     connections.abort_all(proxy.state.now())
+    if proxy.journal is not None:
+        # (those that were cut off are in the journal, as failed ones)
+        _note_in_flight(proxy.state, proxy.journal)
     # (one turn of the loop in which the transports report that they are closed)
     await asyncio.sleep(0)
 
@@ -372,9 +375,18 @@ async def _sweep(proxy: RunningProxy, stats: WorkerStats | None, stopped: asynci
         state.sweep(state.now())
         if stats is not None:
             stats.write(len(state.connections.requests), journal.counts.queued if journal else 0)
+        if journal is not None:
+            _note_in_flight(state, journal)
     if stats is not None:
         # (the drain is over, and the queue is written before the process ends)
         stats.write(0, 0)
+
+
+def _note_in_flight(state: ServingState, journal: JournalWriter) -> None:
+    """Note for the journal's readers which requests have ended."""
+    requests = state.connections.requests
+    settled_ns = min((request.started_ns for request in requests), default=time.time_ns())
+    journal.note_in_flight(len(requests), settled_ns=settled_ns)
 
 
 async def _watch(switch: Switch, stopped: asyncio.Event) -> None:

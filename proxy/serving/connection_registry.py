@@ -21,6 +21,11 @@ class InFlightRequest(Protocol):
 
     deadline: float
 
+    @property
+    def started_ns(self) -> int:
+        """Unix time at which its head was read."""
+        ...
+
     def expire(self, now: float) -> None:
         """End the request: its deadline is over."""
         ...

@@ -94,6 +94,11 @@ class Forwarding:
         self._unsent: list[bytes] = []
 
     @property
+    def started_ns(self) -> int:
+        """Unix time at which the head was read."""
+        return self._exchange.started_ns
+
+    @property
     def response_begun(self) -> bool:
         """True if the client may have received some of the response."""
         return self._response is not None
@@ -368,6 +373,7 @@ class Forwarding:
         self.deadline = self._total_deadline
         if decision is RetryDecision.SAME_SIDE:
             self._retried = True
+            exchange.skip = exchange.skip or Skip.RETRIED
             state.metrics.retries += 1
             state.backends.of(exchange.side).acquire(self, idle_max_s=-1)
             return

@@ -98,6 +98,10 @@ _SKIPPED: Final[dict[SkipCause, tuple[str, str]]] = {
     Skip.WRITE: ("it is a write, and its route mirrors only requests that change nothing", ""),
     Skip.TRUNCATED: ("its body is longer than what is recorded", ""),
     Skip.FALLBACK: ("the other side served it, since the chosen one failed", RUNBOOK_DOWN),
+    Skip.RETRIED: (
+        "the proxy sent it twice, since a kept connection was closed: its rows may be there twice",
+        RUNBOOK_SKIPPED,
+    ),
     Skip.RATE_LIMITED: ("more requests than the limit for mirroring allows", RUNBOOK_SKIPPED),
     Skip.UNROUTED: ("no configured route matches it", ""),
     Skip.SAMPLE: ("it is outside of its route's sample", ""),
@@ -121,6 +125,10 @@ _SKIPPED: Final[dict[SkipCause, tuple[str, str]]] = {
     RunnerSkip.AMBIGUOUS: ("its rows match several requests", RUNBOOK_SKIPPED),
     RunnerSkip.INTERFERED: ("a background writer changed its rows while it ran", RUNBOOK_SKIPPED),
     RunnerSkip.OVERLAPPED: ("another request with its key ran at the same time", RUNBOOK_SKIPPED),
+    RunnerSkip.UNJOURNALED: (
+        "a request that is not in the journal may have written its rows: a process of the proxy was killed, or exchanges were lost",
+        RUNBOOK_SKIPPED,
+    ),
     RunnerSkip.UNTAGGED: ("its side names no request in its transactions", RUNBOOK_SKIPPED),
     RunnerSkip.LOST: ("the capture was interrupted while it ran", RUNBOOK_SKIPPED),
     RunnerSkip.SCHEMA_DIFFERS: ("live and shadow define a table of it differently", RUNBOOK_SCHEMA),

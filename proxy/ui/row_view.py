@@ -128,6 +128,7 @@ _OUTCOMES: Final = {
     EffectsOutcome.AMBIGUOUS: "ambiguous: a transaction matches several requests",
     EffectsOutcome.INTERFERED: "not certain: a background writer changed the same rows",
     EffectsOutcome.OVERLAPPED: "not certain: another request with its key ran at the same time",
+    EffectsOutcome.UNJOURNALED: "not certain: a request that is not in the journal may have written them",
     EffectsOutcome.UNTAGGED: "not certain: the side named this request in no transaction",
     EffectsOutcome.LOST: "lost: the capture was interrupted",
     EffectsOutcome.OFF: "off: row changes are not captured",

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from aiohttp import ClientSession
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Role, Side
 from proxy.config.runner import RunnerSettings
+from proxy.journal.writer_sessions import begin_session
 from proxy.rollout.accounting import Samples, total
 from tests.support.matrix import sliced
 from tests.support.mirror_lab import WRITTEN, MirrorLab, checksums, mirror_lab
@@ -87,6 +89,30 @@ async def test_rows_without_a_key_of_concurrent_requests_are_left_out(
         samples = await until_settled(made, 40)
         assert total(samples, "shadow_compared_total", verdict="match") > 0
         assert total(samples, "shadow_left_out_tables_total") > 0
+    assert unequal == {}
+
+
+@pytest.mark.parametrize("serving", list(Side))
+async def test_rows_of_a_killed_process_are_not_taken_for_those_of_the_client_s_next_try(
+    postgres_dsn: str, tmp_path: Path, serving: Side
+) -> None:
+    async with lab(postgres_dsn, tmp_path, timeout_s=60.0) as (made, session, unequal):
+        folder, address = Path(made.journal.directory) / "w1", made.addresses[3]
+        await made.serve(session, serving, address)
+        await until_settled(made, 1)
+        # Its request writes, and is in no journal. The client has seen its connection break, and sends the same request again.
+        folder.mkdir()
+        begin_session(folder)
+        lost = await made.exchange(session, serving, address, request_id="same")
+        again = await made.exchange(session, serving, address, request_id="same")
+        assert made.writer is not None
+        assert made.writer.append(replace(again, started_ns=lost.started_ns))
+        samples = await until_settled(made, 2)
+        assert total(samples, "shadow_skipped_total", cause="unjournaled") == 1
+        # A request without rows on its key is judged.
+        await made.serve(session, serving, address, reads=True)
+        samples = await until_settled(made, 3)
+        assert total(samples, "shadow_compared_total", verdict="match") == 2
     assert unequal == {}
 
 

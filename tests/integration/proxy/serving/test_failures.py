@@ -104,6 +104,8 @@ async def test_safe_request_is_retried_after_a_stale_connection(tmp_path: Path) 
         bodies = [(await client.ask(GET)).body for _ in range(4)]
         assert bodies == [b"once"] * 4
         assert it.proxy.state.metrics.retries == 3
+        # What the first attempt has written is there twice.
+        assert [exchange.skip for exchange in await it.journaled(4)] == ["", *[Skip.RETRIED] * 3]
 
 
 async def test_timeout_is_not_retried(tmp_path: Path) -> None:

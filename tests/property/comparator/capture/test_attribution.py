@@ -114,9 +114,9 @@ def test_row_behind_the_response_may_be_of_the_next_request_on_the_key() -> None
     attributor = Attributor()
     attributor.add(keyed(1, 10, A))
     attributor.add(keyed(2, 17, A))
-    attributor.open(RequestWindow("first", {A}, 5, 20, ended_us=15))
+    attributor.open(RequestWindow("first", {A}, 5, 20, began_us=10, ended_us=15))
     assert attributor.claim("first", all_announced=False) is None
-    attributor.open(RequestWindow("next", {A}, 11, 40, ended_us=35))
+    attributor.open(RequestWindow("next", {A}, 11, 40, began_us=16, ended_us=35))
     assert claimed(attributor, "first").outcome is EffectsOutcome.OVERLAPPED
     assert claimed(attributor, "next").outcome is EffectsOutcome.OVERLAPPED
 
@@ -126,12 +126,59 @@ def test_row_behind_the_response_is_the_only_request_s_in_the_end(tag: str) -> N
     attributor = Attributor()
     attributor.add(keyed(1, 10, A, tag=tag))
     attributor.add(keyed(2, 17, A, tag=tag))
-    attributor.open(RequestWindow("first", {A}, 5, 20, bool(tag), ended_us=15))
+    attributor.open(RequestWindow("first", {A}, 5, 20, bool(tag), began_us=10, ended_us=15))
     early = attributor.claim("first", all_announced=False)
     # One that names its request needs no wait.
     assert (early is not None) == bool(tag)
     claim = early or claimed(attributor, "first")
     assert (claim.outcome, len(claim.transactions)) == (EffectsOutcome.ATTRIBUTED, 2)
+
+
+@pytest.mark.parametrize(
+    ("committed_us", "known_alone", "tag", "waits"),
+    [
+        (12, True, "", False),
+        (7, True, "", True),
+        (17, True, "", True),
+        (12, False, "", True),
+        (7, True, "first", False),
+        (12, False, "first", False),
+    ],
+)
+def test_row_that_may_be_of_a_request_not_read_yet_waits(
+    committed_us: int, known_alone: bool, tag: str, waits: bool
+) -> None:
+    attributor = Attributor()
+    attributor.add(keyed(1, committed_us, A, tag=tag))
+    window = RequestWindow("first", {A}, 5, 20, bool(tag), began_us=10, ended_us=15, known_alone=known_alone)
+    attributor.open(window)
+    assert (attributor.claim("first", all_announced=False) is None) is waits
+    if waits:
+        assert claimed(attributor, "first").outcome is EffectsOutcome.ATTRIBUTED
+
+
+@pytest.mark.parametrize("tagged", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "outcome"),
+    [
+        # Without a row on its keys, nothing tells of another request.
+        ((), EffectsOutcome.ATTRIBUTED),
+        (((10, "own"),), EffectsOutcome.UNJOURNALED),
+        # A client whose connection broke has sent the same id again.
+        (((10, "own"), (12, "own")), EffectsOutcome.UNJOURNALED),
+        (((12, ""),), EffectsOutcome.UNJOURNALED),
+        (((30, ""),), EffectsOutcome.ATTRIBUTED),
+    ],
+)
+def test_rows_may_be_those_of_a_request_that_is_in_no_journal(
+    rows: tuple[tuple[int, str], ...], outcome: EffectsOutcome, tagged: bool
+) -> None:
+    attributor = Attributor()
+    for number, (committed_us, tag) in enumerate(rows, 1):
+        attributor.add(keyed(number, committed_us, A, tag=tag, row=number))
+    attributor.open(RequestWindow("own", {A}, 5, 20, tagged, unjournaled=True))
+    claim = claimed(attributor, "own")
+    assert claim.outcome is outcome
 
 
 def test_background_write_on_a_row_of_the_request_inside_its_window_interferes() -> None:

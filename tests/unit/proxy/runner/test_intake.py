@@ -1,16 +1,20 @@
 """proxy.runner.intake: exchanges that are never mirrored, and their causes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from comparator.capture.attribution_keys import KeyIndex
 from comparator.exchanges.model import Exchange, Failed, FailureCause, HeaderList, Request, Response, Role, Side
+from comparator.exchanges.row_changes import Op, RowChange, Transaction
+from comparator.tables import AttributionKey, Table
 from proxy.config.runner import RunnerSettings
 from proxy.journal.delivery import MergedPosition
-from proxy.journal.driver import JournalEntry, UnreadRange
+from proxy.journal.driver import JournalEntry, UnjournaledPeriod, UnreadCause, UnreadRange
 from proxy.journal.redaction import is_redacted
+from proxy.runner.clock import now_us
 from proxy.runner.intake import Intake, trace_id_of
 from proxy.runner.ledger import Ledger, MirrorRun
 from proxy.runner.metrics import RunnerMetrics
@@ -21,6 +25,7 @@ from proxy.runner.served_attribution import ServedAttribution
 from proxy.runner.shadow_state import ShadowState
 from proxy.runner.skip_causes import SkipCause
 
+TABLES = {"score": Table(natural_key=("address",), keys=(AttributionKey(kind="address", column="address"),))}
 DIGEST = "redacted:" + 32 * "0"
 RESPONSE = Response(200, (), b"")
 STARTED_US = 1_000_000
@@ -49,8 +54,15 @@ def exchange(
 class OneBatch:
     """Gives its exchanges at once, then lets the intake stop."""
 
-    def __init__(self, exchanges: Sequence[Exchange], state: ShadowState) -> None:
-        self._exchanges, self._state = exchanges, state
+    def __init__(
+        self,
+        exchanges: Sequence[Exchange],
+        state: ShadowState,
+        *,
+        periods: Sequence[UnjournaledPeriod] = (),
+        unread: Sequence[UnreadRange] = (),
+    ) -> None:
+        self._exchanges, self._state, self.periods, self.unread = exchanges, state, periods, unread
 
     async def read(self, max_items: int, wait_s: float) -> list[JournalEntry]:
         self._state.stopping.set()
@@ -62,8 +74,17 @@ class OneBatch:
     def complete_us(self, read_from_us: int) -> int:
         return read_from_us
 
+    def settled_us(self) -> int:
+        return 0
+
+    def has_several_writers(self) -> bool:
+        return False
+
+    def unjournaled(self) -> Sequence[UnjournaledPeriod]:
+        return self.periods
+
     def take_unread(self) -> list[UnreadRange]:
-        return []
+        return [*self.unread]
 
 
 class Causes:
@@ -77,7 +98,7 @@ class Causes:
         self.read.append(entry.exchange.id)
 
     def add_unread(self, unread: UnreadRange) -> None:
-        raise AssertionError("everything could be read")
+        self.unread = unread
 
     async def add(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: SkipCause | None) -> None:
         assert mirrored is None
@@ -158,6 +179,91 @@ async def test_route_declared_safe_is_mirrored_whatever_the_method(captured: boo
     given = exchange(1, request(method="POST"))
     causes, mirrored = await read(given, captured=captured, safe_routes=frozenset([given.route]))
     assert (causes.by_id, mirrored) == ({}, ["e1"])
+
+
+def deliver(ledger: Ledger, committed_us: int, address: str) -> None:
+    change = RowChange("score", Op.INSERT, None, {"id": str(committed_us), "address": address})
+    keyed, _ = ledger.keyed(Transaction(committed_us, committed_us, committed_us, committed_us, (change,)))
+    ledger.deliver(keyed)
+
+
+async def read_with_rows(
+    exchanges: Sequence[Exchange],
+    commits: Sequence[int],
+    *,
+    periods: Sequence[UnjournaledPeriod] = (),
+    unread: Sequence[UnreadRange] = (),
+) -> dict[str, SkipCause | None]:
+    """Read exchanges of one address that committed at these times; return their causes."""
+    metrics, causes, settings = RunnerMetrics(CollectorRegistry()), Causes(), RunnerSettings(timeout_s=10)
+    state = ShadowState({role: EmptyFeed() for role in Role}, metrics)
+    state.reset_interruptions()
+    ledger = Ledger(KeyIndex(TABLES, {"score": ("id",)}), primary_keys={"score": ("id",)})
+    for committed_us in commits:
+        deliver(ledger, committed_us, "0xa1")
+    source = OneBatch(exchanges, state, periods=periods, unread=unread)
+    served = ServedAttribution(settings, ledger, state, metrics)
+    intake = Intake(settings, source, ledger, served, Outcomes(causes, metrics), state, metrics, lambda _: True)
+    await intake.run()
+    # (everything has been read now)
+    intake.known_us = now_us()
+    await intake.decide_deferred()
+    return causes.by_id
+
+
+def keyed_exchange(number: int, began_s: float, ended_s: float, outcome: Response | Failed = RESPONSE) -> Exchange:
+    given = exchange(number, request(), outcome)
+    times = {"started_ns": round(began_s * 1e9), "ended_ns": round(ended_s * 1e9)}
+    return replace(given, key="0xa1", served_by=Side.LEGACY, **times)
+
+
+@pytest.mark.parametrize(
+    ("cause", "behind_s", "outcome"),
+    [
+        (FailureCause.TIMEOUT, 5, "overlapped"),
+        (FailureCause.RESET, 5, "overlapped"),
+        (FailureCause.PROTOCOL, 5, "overlapped"),
+        (FailureCause.TIMEOUT, 11, None),
+        # It was never sent.
+        (FailureCause.REFUSED, 5, None),
+        (FailureCause.EJECTED, 5, None),
+    ],
+)
+async def test_request_that_was_given_up_may_write_on(
+    cause: FailureCause, behind_s: float, outcome: str | None
+) -> None:
+    first, began_s = keyed_exchange(1, 100, 101, Failed(cause, "")), 101 + behind_s
+    causes = await read_with_rows([first, keyed_exchange(2, began_s, began_s + 1)], [round((began_s + 0.5) * 1e6)])
+    assert (causes["e1"], causes.get("e2")) == ("served_failed", outcome)
+
+
+@pytest.mark.parametrize(
+    ("period_s", "commits_s", "judged"),
+    [
+        # Killed some time before: its backend goes on for as long as a request may take.
+        ((80, 95), (100.5,), False),
+        ((80, 89), (100.5,), True),
+        # Killed after the request: what it was doing may have begun before.
+        ((103, 105), (100.5,), False),
+        ((105, 106), (100.5,), True),
+        ((80, 95), (), True),
+    ],
+)
+async def test_rows_near_the_end_of_a_killed_process_are_not_judged(
+    period_s: tuple[int, int], commits_s: tuple[float, ...], judged: bool
+) -> None:
+    period = UnjournaledPeriod(period_s[0] * 1_000_000, period_s[1] * 1_000_000)
+    commits = [round(committed_s * 1e6) for committed_s in commits_s]
+    causes = await read_with_rows([keyed_exchange(1, 100, 101)], commits, periods=[period])
+    assert causes == ({} if judged else {"e1": "unjournaled"})
+
+
+@pytest.mark.parametrize(("until_s", "judged"), [(100, False), (99, True)])
+async def test_rows_beside_lost_exchanges_are_not_judged(until_s: int, judged: bool) -> None:
+    period = UnjournaledPeriod(90_000_000, until_s * 1_000_000)
+    unread = UnreadRange("w0", 1, 2, UnreadCause.LOST, period)
+    causes = await read_with_rows([keyed_exchange(1, 100, 101)], [100_500_000], unread=[unread])
+    assert causes == ({} if judged else {"e1": "unjournaled"})
 
 
 @pytest.mark.parametrize(("resumed_us", "cause"), [(0, "not_captured"), (STARTED_US + 1, "repeated")])

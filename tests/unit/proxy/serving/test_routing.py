@@ -152,5 +152,5 @@ def test_shadow_mark_takes_precedence() -> None:
 
 def test_only_replayable_exchanges_are_journaled() -> None:
     skips = {skip for skip in Skip if journaled(skip)}
-    assert skips == {Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK, Skip.RATE_LIMITED}
+    assert skips == {Skip.POLICY, Skip.WRITE, Skip.TRUNCATED, Skip.FALLBACK, Skip.RETRIED, Skip.RATE_LIMITED}
     assert journaled(None)

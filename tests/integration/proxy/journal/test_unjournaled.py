@@ -1,0 +1,110 @@
+"""Readers know when requests ran that are in no journal, or not in it yet: of processes that were killed, and of writers that are behind."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from proxy.journal.driver import UnjournaledPeriod
+from proxy.journal.keys import load_keys
+from proxy.journal.segment_reader import SegmentReader
+from proxy.journal.segments import LOCK
+from proxy.journal.writer_progress import LATE_US, WriterProgress
+from proxy.journal.writer_sessions import begin_session, end_session
+from tests.integration.proxy.journal.test_journal import wait_for, write, writing
+from tests.support.exchanges import exchange
+
+
+def now_us() -> int:
+    return time.time_ns() // 1_000
+
+
+def unjournaled(directory: Path) -> list[UnjournaledPeriod]:
+    with SegmentReader(directory, "test", keys=load_keys(directory, {})) as reader:
+        return reader.unjournaled()
+
+
+def killed(directory: Path, writer: str = "w0") -> int:
+    """Leave a writer's folder behind as a process that was killed does; return a time at which it still ran."""
+    (directory / writer).mkdir(parents=True, exist_ok=True)
+    (directory / writer / LOCK).touch()
+    return begin_session(directory / writer)
+
+
+def test_process_that_closes_its_journal_leaves_nothing_unknown(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    assert unjournaled(tmp_path) == []
+    with writing(tmp_path):
+        assert unjournaled(tmp_path) == []
+    assert unjournaled(tmp_path) == []
+
+
+def test_killed_process_is_seen_before_and_after_it_is_replaced(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    alive_us = killed(tmp_path)
+    with SegmentReader(tmp_path, "test", keys=load_keys(tmp_path, {})) as reader:
+        (period,) = reader.unjournaled()
+        assert period.from_us <= alive_us < period.until_us <= now_us()
+        assert reader.unjournaled() == [period]
+        with writing(tmp_path):
+            (replaced,) = reader.unjournaled()
+            assert replaced.from_us == period.from_us
+            assert period.until_us < replaced.until_us <= now_us()
+        assert reader.unjournaled() == [replaced]
+
+
+def test_process_that_ends_with_requests_in_flight_has_not_journaled_them(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer:
+        writer.note_in_flight(1, settled_ns=time.time_ns())
+    assert len(unjournaled(tmp_path)) == 1
+
+
+def test_sessions_of_a_damaged_file_are_not_known_and_stop_nothing(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    (tmp_path / "w0" / "sessions").write_bytes(b"\x00")
+    assert unjournaled(tmp_path) == []
+    write(tmp_path, 1, first=1)
+    assert unjournaled(tmp_path) == []
+
+
+def test_folder_that_is_taken_again_by_its_own_process_has_no_crash(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    folder = tmp_path / "w0"
+    began_us = begin_session(folder)
+    begin_session(folder, own_us=began_us)
+    end_session(folder)
+    assert unjournaled(tmp_path) == []
+
+
+def test_reader_is_settled_when_it_has_returned_what_was_offered(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer, SegmentReader(tmp_path, "test", keys=load_keys(tmp_path, {})) as reader:
+        began_ns = time.time_ns()
+        writer.note_in_flight(1, settled_ns=began_ns)
+        assert writer.append(exchange("x"))
+        before_us = now_us()
+        wait_for(lambda: (reader.take(10), reader.complete_us(now_us()) > before_us)[1])
+        # One request is still in flight.
+        assert reader.settled_us() == began_ns // 1_000
+        writer.note_in_flight(0, settled_ns=time.time_ns())
+        wait_for(lambda: (reader.take(10), reader.settled_us() > before_us)[1])
+        assert not reader.has_several_writers()
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_writer_that_does_not_reach_its_disk_is_awaited_and_then_reported(tmp_path: Path, more: bool) -> None:
+    write(tmp_path, 1)
+    with writing(tmp_path) as writer:
+        progress, present = WriterProgress(tmp_path), now_us()
+        # (an exchange that was offered and is not returned: the reader has none)
+        assert writer.append(exchange("x"))
+        progress.sample(["w0"])
+        progress.advance({"w0": 1}, {"w0": 5}, ())
+        assert (progress.late(), progress.complete_us()) == ([], 5)
+        wait_for(lambda: now_us() > present + LATE_US)
+        progress.advance({"w0": 1}, {"w0": 5}, {"w0"} if more else ())
+        # What is here and was not returned yet makes the reader late, not the writer.
+        assert [period.from_us for period in progress.late()] == ([] if more else [5])
+        assert (progress.complete_us() == 5) is more
+        progress.advance({"w0": 2}, {"w0": 6}, ())
+        assert progress.late() == []
+        assert progress.complete_us() >= present
