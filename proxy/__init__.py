@@ -12,7 +12,7 @@ as an exchange in `journal/`. `runner/` reads the journal, sends each exchange t
 them, `config/` is config.yaml, `initial_config/` proposes one, `cli/` is the `shadow` command, `ui/` the web UI, `demo/` the whole system on one
 machine.
 
-Shared by the packages: `errors`, `token_bucket`, `health_probe`, `logging_json`, `exception_groups`, `private_file`. PostgreSQL is reached through
+Shared by the packages: `errors`, `token_bucket`, `health_probe`, `logging_json`, `exception_groups`, `private_file`, `input_file`. PostgreSQL is reached through
 `comparator.postgres`, which also defines the errors that mean an unavailable database.
 
 Layers, top to bottom; a package imports only those below it: cli; demo, initial_config, ui; replay; runner; serving; admin; recordings, rollout; journal;

@@ -5,6 +5,7 @@ ProxyError
 ├── DemoError                      a part of the demo did not start, or ended early
 │   └── ChildFailedError           a command that was to succeed did not
 ├── SettingsError                  config.yaml or the environment is wrong; the message begins with the path
+├── InputFileError                 a file that a command was told to read cannot be; the message begins with the path
 ├── JournalError
 │   ├── JournalFormatError         a segment is not in a format that this version reads
 │   ├── JournalBusyError           another process writes or reads under this name
@@ -68,6 +69,10 @@ class ChildFailedError(DemoError):
 
 class SettingsError(ProxyError):
     """The configuration is wrong; nothing was started."""
+
+
+class InputFileError(ProxyError):
+    """A file that a command was told to read is missing, empty, too large, a folder, or not what it has to be."""
 
 
 class JournalError(ProxyError):

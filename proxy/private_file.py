@@ -61,8 +61,9 @@ def read_small(path: Path, bytes_max: int = SMALL_MAX_BYTES) -> bytes:
         OSError: it cannot be read, is no regular file, or has more than `bytes_max` bytes.
     """
     with os.fdopen(open_regular(path), "rb") as file:
-        data = file.read(bytes_max + 1)
-    if len(data) > bytes_max:
+        is_large = os.fstat(file.fileno()).st_size > bytes_max
+        data = b"" if is_large else file.read(bytes_max + 1)
+    if is_large or len(data) > bytes_max:
         raise OSError(errno.EFBIG, f"larger than {bytes_max} bytes", str(path))
     return data
 

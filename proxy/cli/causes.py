@@ -19,6 +19,8 @@ from proxy.cli.exit_codes import Exit
 from proxy.cli.findings import write_case
 from proxy.cli.options import add_triage, print_result, read_configuration, with_store
 from proxy.config.settings import Settings
+from proxy.errors import InputFileError
+from proxy.input_file import read_input
 from proxy.replay.errors import OptionError
 from proxy.replay.report import CauseReport, parse_report
 
@@ -136,8 +138,10 @@ def _side(settings: Settings, text: str) -> tuple[Mapping[str, int], Mapping[str
 
 def _replayed(path: Path) -> tuple[CauseReport, ...]:
     try:
-        return parse_report(path.read_bytes()).causes
-    except (OSError, OptionError) as error:
+        return parse_report(read_input(path)).causes
+    except InputFileError as error:
+        raise OptionError(f"neither a day (YYYY-MM-DD) nor the report of a replay: {error}") from error
+    except OptionError as error:
         raise OptionError(f"{path}: neither a day (YYYY-MM-DD) nor the report of a replay: {error}") from error
 
 

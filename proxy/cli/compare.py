@@ -13,6 +13,8 @@ from comparator.store.report import explain, render_comparison
 from comparator.verdict import Comparator
 from proxy.cli.exit_codes import Exit
 from proxy.cli.options import add_common_options, print_result, read_configuration
+from proxy.errors import InputFileError
+from proxy.input_file import read_input
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +48,10 @@ def read_case(path: Path) -> OpenedCase:
     """Read a case from a file.
 
     Raises:
-        CaseError: it cannot be read.
+        InputFileError: it cannot be read, or is not a case.
     """
+    data = read_input(path)
     try:
-        return open_case(load(path.read_bytes()))
-    except OSError as error:
-        raise CaseError(f"{path}: {error.strerror}") from error
+        return open_case(load(data))
+    except CaseError as error:
+        raise InputFileError(f"{path}: {error}") from error

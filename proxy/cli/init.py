@@ -41,6 +41,7 @@ from proxy.initial_config.openapi import operations_of
 from proxy.initial_config.operations import ApiOperation
 from proxy.initial_config.route_proposal import is_health_path
 from proxy.initial_config.table_facts import TableFacts
+from proxy.input_file import read_input_text
 from proxy.private_file import write_private
 from proxy.recordings.model import RecordedExchange
 from proxy.recordings.reader import keys_of_recording, read
@@ -187,9 +188,7 @@ def _documented(path: Path | None) -> tuple[ApiOperation, ...]:
     if path is None:
         return ()
     try:
-        return operations_of(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: {error}") from error
+        return operations_of(read_input_text(path))
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
 

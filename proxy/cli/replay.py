@@ -23,7 +23,9 @@ from proxy.cli.signals import stop_on_signals
 from proxy.config.backends import BackendSettings
 from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
+from proxy.errors import InputFileError
 from proxy.exception_groups import first_error
+from proxy.input_file import read_input
 from proxy.journal.redaction import JournalRedactor
 from proxy.private_file import write_private
 from proxy.recordings.errors import RecordingError
@@ -235,8 +237,10 @@ def read_report(name: str, path: Path) -> ReplayReport:
         OptionError: the file is not a report.
     """
     try:
-        return parse_report(path.read_bytes())
-    except (OSError, OptionError) as error:
+        return parse_report(read_input(path))
+    except InputFileError as error:
+        raise OptionError(f"{name} {error}") from error
+    except OptionError as error:
         raise OptionError(f"{name} {path}: {error}") from error
 
 

@@ -107,22 +107,21 @@ async def _stored_places(conn: Connection, exchange_id: str, days: int) -> Mappi
 
 def _test(args: argparse.Namespace) -> int:
     settings = read_configuration(args)
+    old, new = Comparator(settings.compare), Comparator(read_trial_rules(args.file, args))
     source = read_journal(Path(args.against[0])) if len(args.against) == 1 and args.against[0] != STORED else None
     if source is not None:
-        return _test_on_journal(args, settings, source)
+        return _test_on_journal(args, settings, source, old, new)
     cases = [case for text in args.against for case in _cases(text, settings)]
     if not cases:
         raise CaseError(f"--against {' '.join(args.against)}: there is no case to try the rules on")
-    trial: RuleTrial = try_rules(
-        Comparator(settings.compare), Comparator(read_trial_rules(args.file, args)), cases, now=dt.datetime.now(dt.UTC)
-    )
+    trial: RuleTrial = try_rules(old, new, cases, now=dt.datetime.now(dt.UTC))
     print_result(args, trial, render_trial(trial))
     return Exit.NEGATIVE if trial.revealed else Exit.DONE
 
 
-def _test_on_journal(args: argparse.Namespace, settings: Settings, source: JournalSource) -> int:
-    old, new = Comparator(settings.compare), Comparator(read_trial_rules(args.file, args))
-
+def _test_on_journal(
+    args: argparse.Namespace, settings: Settings, source: JournalSource, old: Comparator, new: Comparator
+) -> int:
     async def look_up(conn: Connection) -> StoredTrial:
         parts = [source.ids[n : n + IDS_AT_ONCE] for n in range(0, len(source.ids), IDS_AT_ONCE)]
         rows = [row for part in parts for row in await queries.comparisons_of(conn, part, since=source.since)]

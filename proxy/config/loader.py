@@ -14,7 +14,8 @@ from proxy.config.checks import check
 from proxy.config.conversion import convert
 from proxy.config.document import TEXT_MAX, read_document
 from proxy.config.settings import Settings
-from proxy.errors import SettingsError
+from proxy.errors import InputFileError, SettingsError
+from proxy.input_file import read_input_text
 
 T = TypeVar("T")
 
@@ -113,16 +114,10 @@ def when_changed(path: Path) -> Callable[[], Settings | None]:
 
 def _text(path: Path) -> str:
     try:
-        # (a pipe of the shell is one too, `--config <(make-config)`)
-        with path.open("rb") as file:
-            data = file.read(BYTES_MAX + 1)
-        text = data.decode("utf-8")
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}; name the configuration with --config") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: not UTF-8 at byte {error.start}") from error
-    if len(data) > BYTES_MAX:
-        raise SettingsError(f"{path}: too large: at most {BYTES_MAX} bytes are read")
+        text = read_input_text(path, max_bytes=BYTES_MAX)
+    except InputFileError as error:
+        remedy = "; name the configuration with --config" if isinstance(error.__cause__, OSError) else ""
+        raise SettingsError(f"{error}{remedy}") from error
     if not text.strip():
         # An editor is saving it, more likely than not: every default would come into force.
         raise SettingsError(f"{path}: the file is empty")

@@ -286,8 +286,8 @@ def parse_report(text: bytes) -> ReplayReport:
     """
     try:
         return msgspec.json.decode(text, type=ReplayReport)
-    except msgspec.MsgspecError as error:
-        raise OptionError(str(error)) from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise OptionError(f"not the report of a replay: {error}") from error
 
 
 def render_json(report: ReplayReport) -> bytes:

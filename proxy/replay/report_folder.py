@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from proxy.private_file import replace_private_file
+from proxy.private_file import read_small, replace_private_file
 from proxy.replay.errors import OptionError
 from proxy.replay.report import ReplayReport, parse_report, render_json
 
@@ -77,9 +77,7 @@ class ReportFolder:
             held = self._read.get(name)
             if held and held[0] == facts.st_mtime_ns:
                 return StoredReport(name, held[1])
-            if facts.st_size > REPORT_MAX_BYTES:
-                return StoredReport(name, None, f"larger than {REPORT_MAX_BYTES:,} bytes")
-            report = parse_report(path.read_bytes())
+            report = parse_report(read_small(path, REPORT_MAX_BYTES))
         except OSError as error:
             return StoredReport(name, None, error.strerror or str(error))
         except OptionError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from proxy.private_file import write_private
+from proxy.private_file import read_small, write_private
 from proxy.replay.errors import ResumeStateError
 
 
@@ -33,11 +33,13 @@ def load(path: Path, replay: str) -> ResumeState:
         ResumeStateError: the file belongs to another replay, or cannot be read.
     """
     try:
-        state = msgspec.json.decode(path.read_bytes(), type=ResumeState)
+        state = msgspec.json.decode(read_small(path), type=ResumeState)
     except FileNotFoundError:
         return ResumeState(1, replay, 0)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ResumeStateError(f"{path}: {error}") from error
+    except OSError as error:
+        raise ResumeStateError(f"{path}: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ResumeStateError(f"{path}: not the progress of a replay: {error}") from error
     if state.replay != replay:
         raise ResumeStateError(
             f"{path} belongs to another replay ({state.replay}); remove it to start from the beginning"

@@ -23,6 +23,7 @@ import jwt
 
 from proxy.config.rollout import AccessSettings
 from proxy.errors import AccessDeniedError, ForbiddenError, TooManyFailuresError, UnauthenticatedError
+from proxy.private_file import read_small
 
 logger = logging.getLogger(__name__)
 
@@ -288,7 +289,7 @@ class _JwksFile:
         try:
             changed_ns = self._path.stat().st_mtime_ns
             if changed_ns != self._read_ns:
-                key_set = jwt.PyJWKSet.from_json(self._path.read_text())
+                key_set = jwt.PyJWKSet.from_json(read_small(self._path).decode())
                 self._keys = {key.key_id: key.key for key in key_set.keys}
                 self._read_ns = changed_ns
             self._error = None

@@ -25,6 +25,8 @@ LOCK_WAIT_S: Final = 1.0
 """Time after which a lock that another process holds is given up."""
 LOCK_POLL_S: Final = 0.005
 BLOCK_BYTES: Final = 4096
+LOG_MAX_BYTES: Final = 256 * 1024**2
+"""Size of an audit log that is read whole: a line has less than a kilobyte."""
 RESERVED_BYTES: Final = 4 * BLOCK_BYTES
 """Size of a state file, which is filled up with blanks, so that its replacement has its blocks before the disk is full."""
 
@@ -177,12 +179,14 @@ def read_links(path: Path) -> tuple[ChainLink, ...]:
         StateFileError: a line is not a link.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_small(path, LOG_MAX_BYTES).splitlines()
     except FileNotFoundError:
         return ()
+    except OSError as error:
+        raise StateFileError(f"{path}: {error.strerror}") from error
     try:
         return tuple([msgspec.json.decode(line, type=ChainLink) for line in lines])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StateFileError(f"{path}: {error}") from error
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 from scorer.errors import ScorerSettingsError
 from scorer.population.people import PersonCase
 
+PROFILE_MAX_BYTES = 1024**2
 FOLDER = Path(__file__).parent / "profiles"
 
 
@@ -71,7 +72,11 @@ def load(name: str) -> Profile:
     """
     path = FOLDER / f"{name}.yaml" if name in names() else Path(name)
     try:
-        return parse(path.read_bytes())
+        with path.open("rb") as file:
+            data = file.read(PROFILE_MAX_BYTES + 1)
+        if len(data) > PROFILE_MAX_BYTES:
+            raise ScorerSettingsError(f"profile {name}: larger than {PROFILE_MAX_BYTES} bytes")
+        return parse(data)
     except OSError as error:
         raise ScorerSettingsError(f"profile {name}: neither one of {', '.join(names())} nor a readable file") from error
     except msgspec.MsgspecError as error:
