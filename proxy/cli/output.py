@@ -38,9 +38,11 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=CONFIG, help="configuration (default: %(default)s)")
 
 
-def print_line(text: str) -> None:
-    """Print a line, or lines, of the result."""
+def print_line(text: str, *, flush: bool = False) -> None:
+    """Print a line, or lines, of the result; with `flush` it is seen before the command goes on."""
     sys.stdout.write(text + "\n")
+    if flush:
+        sys.stdout.flush()
 
 
 def print_json(value: object) -> None:

@@ -179,6 +179,9 @@ def _rollback(args: argparse.Namespace) -> int:
         if _disk_answers(Path(settings.serve.state_file)):
             control = _control_here(settings)
             control.rollback(_request_of(body))
+        for response in broadcast.arriving():
+            if not args.json:
+                print_line(_line(response), flush=True)
         responses = broadcast.responses()
     if control is not None and settings.databases.store and not any(response.ok for response in responses):
         _store_in_database(control)
@@ -187,7 +190,8 @@ def _rollback(args: argparse.Namespace) -> int:
     if args.json:
         print_line(json.dumps(_document(responses, stored=stored, done=done)))
     else:
-        print_line("\n".join(_lines(settings, responses, stored=stored, done=done)))
+        print_line(f"stored in {settings.serve.state_file}" if stored else f"NOT STORED in {settings.serve.state_file}")
+        print_line("rolled back" if done else "NOT ROLLED BACK everywhere: see above")
     if done:
         return Exit.DONE
     print_remark(_other_ways(settings))
@@ -274,20 +278,12 @@ def _document(responses: Sequence[AdminResponse], *, stored: bool, done: bool) -
     return {"rolled_back": done, "stored": stored, "proxies": proxies}
 
 
-def _lines(settings: Settings, responses: Sequence[AdminResponse], *, stored: bool, done: bool) -> list[str]:
-    lines: list[str] = []
-    for response in responses:
-        if response.ok:
-            lines.append(f"{response.endpoint}  serves from the legacy")
-        elif response.down:
-            lines.append(f"{response.endpoint}  is not running")
-        else:
-            lines.append(
-                f"{response.endpoint}  NOT REACHED: {response.error}; it learns of the rollback when it is back"
-            )
-    lines.append(f"stored in {settings.serve.state_file}" if stored else f"NOT STORED in {settings.serve.state_file}")
-    lines.append("rolled back" if done else "NOT ROLLED BACK everywhere: see above")
-    return lines
+def _line(response: AdminResponse) -> str:
+    if response.ok:
+        return f"{response.endpoint}  serves from the legacy"
+    if response.down:
+        return f"{response.endpoint}  is not running"
+    return f"{response.endpoint}  NOT REACHED: {response.error}; it learns of the rollback when it is back"
 
 
 def _dry_run(settings: Settings, *, as_json: bool) -> int:

@@ -7,8 +7,8 @@ import http.client
 import json
 import ssl
 import time
-from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -71,6 +71,11 @@ class Broadcast:
 
     def __init__(self, futures: Sequence[Future[AdminResponse]]) -> None:
         self._futures = futures
+
+    def arriving(self) -> Iterator[AdminResponse]:
+        """Yield the responses as they come: a proxy that hangs does not delay what is known of the others."""
+        for future in as_completed(self._futures):
+            yield future.result()
 
     def responses(self) -> list[AdminResponse]:
         """Wait for the responses of all proxies, in the order of the endpoints."""
