@@ -99,6 +99,7 @@ GROUPS: Final = {
         CommandEntry("proxy", "serve clients and record every exchange", "proxy.cli.proxy"),
         CommandEntry("runner", "mirror recorded exchanges to the other side and compare", "proxy.cli.runner"),
         CommandEntry("ui", "serve the web UI: the same as status, causes and rollout, in a browser", "proxy.cli.ui"),
+        CommandEntry("mcp", "offer the same to an assistant, by the Model Context Protocol", "proxy.cli.mcp"),
         CommandEntry("doctor", "name what is wrong or unusual, in the order to mend it", "proxy.cli.doctor"),
         CommandEntry("status", "show the rollout, counts, match rate and causes of mismatches", "proxy.cli.status"),
     ),

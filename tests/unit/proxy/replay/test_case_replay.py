@@ -3,6 +3,7 @@
 import pytest
 
 from comparator.capture.table_shape import Column, ReplicaIdentity, TableKind, TableShape
+from comparator.effects.row_fold import RowKey
 from comparator.exchanges.model import Effects, EffectsOutcome, Exchange, Observation, Request, Response, Role, Side
 from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
 from comparator.findings.cases import OpenedCase
@@ -65,7 +66,7 @@ def test_emptied_table_cannot_be_restored() -> None:
 
 
 def test_only_what_differs_now_is_put_back_and_can_be_undone() -> None:
-    current = {("stock", ("3",)): row(3, "2"), ("stock", ("7",)): row(7, "1")}
+    current: dict[RowKey, Row] = {("stock", ("3",)): row(3, "2"), ("stock", ("7",)): row(7, "1")}
 
     work = restoring(rows_before(TAKEN, KEYS), current, COLUMNS)
 
@@ -80,7 +81,7 @@ def test_only_what_differs_now_is_put_back_and_can_be_undone() -> None:
 
 
 def test_redacted_value_stays_what_it_is() -> None:
-    before = {("stock", ("3",)): row(3, "5", code=SECRET)}
+    before: dict[RowKey, Row | None] = {("stock", ("3",)): row(3, "5", code=SECRET)}
 
     work = restoring(before, {("stock", ("3",)): row(3, "2", code="key")}, COLUMNS)
 
