@@ -14,7 +14,7 @@ from proxy.cli.output import add_config_option, print_remark
 from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
 from proxy.errors import AccessDeniedError, SettingsError
-from proxy.mcp.protocol import LINE_MAX_BYTES, InvalidArgumentsError, Session, ToolResult
+from proxy.mcp.protocol import LINE_MAX_BYTES, InvalidArgumentsError, McpSession, ToolResult
 from proxy.mcp.tools import Tool, offered
 from proxy.rollout.auth import Authorizer, Credentials, Permission
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if args.allow_rollback:
         check_operator(settings, os.environ)
     tools = CommandTools(offered(with_rollback=args.allow_rollback), str(args.config), settings)
-    session, output = Session(tools, version()), sys.stdout
+    session, output = McpSession(tools, version()), sys.stdout
     print_remark(f"tools: {', '.join(tool['name'] for tool in tools.described())}")
     while line := sys.stdin.buffer.readline(LINE_MAX_BYTES + 2):
         if not line.endswith(b"\n") and len(line) > LINE_MAX_BYTES:

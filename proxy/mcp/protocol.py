@@ -55,7 +55,7 @@ class Tools(Protocol):
         ...
 
 
-class Session:
+class McpSession:
     """Answers the messages of one client.
 
     Args:

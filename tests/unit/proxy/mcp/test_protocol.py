@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.mcp.protocol import LINE_MAX_BYTES, VERSIONS, InvalidArgumentsError, Session, ToolResult
+from proxy.mcp.protocol import LINE_MAX_BYTES, VERSIONS, InvalidArgumentsError, McpSession, ToolResult
 
 
 class EchoTools:
@@ -24,7 +24,7 @@ class EchoTools:
 
 def answer(message: object) -> dict[str, Any] | None:
     line = message if isinstance(message, bytes) else json.dumps(message).encode()
-    answered = Session(EchoTools(), "1.0").answer(line)
+    answered = McpSession(EchoTools(), "1.0").answer(line)
     return None if answered is None else json.loads(answered)
 
 
