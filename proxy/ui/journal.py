@@ -47,7 +47,7 @@ TONES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class SideFigures:
-    """What one side did: its status, None for no response, its duration in microseconds, and the rows that it changed."""
+    """The figures of one side: its status, None for no response, its duration in microseconds, and the rows that it changed."""
 
     status: int | None
     duration_us: int
@@ -64,12 +64,12 @@ class JournalLine:
 
     @property
     def candidate(self) -> SideFigures:
-        """What the candidate did, whichever side served."""
+        """The figures of the candidate, whichever side served."""
         return self._figures(Side.CANDIDATE)
 
     @property
     def legacy(self) -> SideFigures:
-        """What the legacy did."""
+        """The figures of the legacy."""
         return self._figures(Side.LEGACY)
 
     def _figures(self, side: Side) -> SideFigures:
