@@ -5,6 +5,7 @@ from dataclasses import replace
 from rich.console import Console, RenderableType
 
 from comparator.exchanges.difference import Kind
+from comparator.exchanges.model import LeftOutReason
 from comparator.exchanges.number_ranges import NumberRanges
 from comparator.findings.causes import CauseBody, ShownToken
 from comparator.findings.tokens import Level, Token
@@ -113,6 +114,25 @@ def test_causes_show_exchanges_keys_and_place() -> None:
     assert "causes: 1, of 9 mismatching exchanges and 12 findings" in text
     assert "registry_stamp" in text
     assert " 7 " in text
+
+
+def test_two_faults_are_two_causes_on_one_screen() -> None:
+    found = CauseList((cause("c1", "registry_event", exemplar="s1"), cause("c2", "registry_stamp", exemplar="s2")), 9)
+    rows = [row("a", EVENT, finding_set="s1"), row("b", LOST, SCORE, finding_set="s2")]
+    rows[0] = replace(rows[0], left_out={"audit": LeftOutReason.SHARED})
+    screen = text_of(summary.causes_table(found, 12))
+    assert "causes: 2, of 9 mismatching exchanges and 12 findings" in screen
+    assert screen.index("registry_event") < screen.index("registry_stamp")
+    first, second = map(text_of, summary.examples(found.causes, rows))
+    assert "registry_event: row only on candidate; for example a, table audit left out" in first
+    assert "registry_stamp: row only on candidate; for example b" in second
+    assert "left out" not in second
+
+
+def test_accounting_table_says_what_verdicts_do_not_rest_on() -> None:
+    numbers = Accounting(served=2, compared={"match": 2}, response_only={"match": 1}, in_part={"match": 1})
+    text = text_of(summary.accounting_table(numbers, []))
+    assert "match 2; of these 1 by the responses alone, 1 without some tables" in text
 
 
 def test_timeout_does_not_expire_while_there_is_progress() -> None:
