@@ -13,7 +13,7 @@ its exchanges are missing.
 
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -53,15 +53,21 @@ class _Awaited:
     is_late: bool = False
 
 
+def _now_us() -> int:
+    return time.time_ns() // 1_000
+
+
 class WriterProgress:
     """The progress of a reader with the writers of a journal that run.
 
     Args:
         directory: of the journal.
+        clock: returns the time in Unix microseconds.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, clock: Callable[[], int] = _now_us) -> None:
         self._directory = directory
+        self._clock = clock
         self._writers: dict[str, _Awaited] = {}
         self._unmarked = False
         self._sampled_s = 0.0
@@ -80,7 +86,7 @@ class WriterProgress:
             self._sample(name)
 
     def _sample(self, name: str) -> None:
-        now_us = time.time_ns() // 1_000
+        now_us = self._clock()
         # Twice: the number has to be the newer one. What was offered before the time was written is then among them.
         first, second = offered(self._directory / name), offered(self._directory / name)
         if first is None or second is None:
@@ -101,7 +107,7 @@ class WriterProgress:
             ended_us: when it ended, Unix microseconds.
             here: writers of which more could be returned.
         """
-        late_us = time.time_ns() // 1_000 - LATE_US
+        late_us = self._clock() - LATE_US
         for name, writer in self._writers.items():
             while writer.waiting and writer.waiting[0].number <= returned.get(name, 0):
                 sample = writer.waiting.popleft()
@@ -123,5 +129,5 @@ class WriterProgress:
 
     def late(self) -> list[UnjournaledPeriod]:
         """Return the times since which writers do not get their exchanges onto the disk."""
-        now_us = time.time_ns() // 1_000
+        now_us = self._clock()
         return [UnjournaledPeriod(writer.complete_us, now_us) for writer in self._writers.values() if writer.is_late]

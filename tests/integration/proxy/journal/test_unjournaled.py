@@ -94,17 +94,18 @@ def test_reader_is_settled_when_it_has_returned_what_was_offered(tmp_path: Path)
 def test_writer_that_does_not_reach_its_disk_is_awaited_and_then_reported(tmp_path: Path, more: bool) -> None:
     write(tmp_path, 1)
     with writing(tmp_path) as writer:
-        progress, present = WriterProgress(tmp_path), now_us()
+        times = [1_000_000]
+        progress = WriterProgress(tmp_path, clock=lambda: times[-1])
         # (an exchange that was offered and is not returned: the reader has none)
         assert writer.append(exchange("x"))
         progress.sample(["w0"])
         progress.advance({"w0": 1}, {"w0": 5}, ())
         assert (progress.late(), progress.complete_us()) == ([], 5)
-        wait_for(lambda: now_us() > present + LATE_US)
+        times.append(times[0] + LATE_US + 1)
         progress.advance({"w0": 1}, {"w0": 5}, {"w0"} if more else ())
         # What is here and was not returned yet makes the reader late, not the writer.
         assert [period.from_us for period in progress.late()] == ([] if more else [5])
         assert (progress.complete_us() == 5) is more
         progress.advance({"w0": 2}, {"w0": 6}, ())
         assert progress.late() == []
-        assert progress.complete_us() >= present
+        assert progress.complete_us() == times[0]
