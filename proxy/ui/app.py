@@ -19,6 +19,7 @@ import jinja2
 from aiohttp import web
 
 from comparator.store.reader import StoreReader
+from proxy.admin.connections import HEAD_S, AdminConnections
 from proxy.config.settings import Settings
 from proxy.rollout.auth import Authorizer
 from proxy.serving.config_reload import tls_context
@@ -160,12 +161,22 @@ async def running(settings: Settings) -> AsyncGenerator[str]:
         )
         runner = web.AppRunner(build(ui, sessions), access_log=None, shutdown_timeout=SHUTDOWN_S)
         await runner.setup()
+        connections = AdminConnections(recognizes=authorizer.recognizes, hosts=(), checks=False)
+        connections.serve_with(runner.server)
+        server: asyncio.Server | None = None
         try:
-            site = web.TCPSite(runner, settings.ui.host, settings.ui.port, ssl_context=context)
-            await site.start()
-            host, port = runner.addresses[0][:2]
+            server = await asyncio.get_running_loop().create_server(
+                connections.connection,
+                settings.ui.host,
+                settings.ui.port,
+                ssl=context,
+                ssl_handshake_timeout=HEAD_S if context else None,
+            )
+            host, port = server.sockets[0].getsockname()[:2]
             yield f"http{'s' if context else ''}://{host}:{port}"
         finally:
+            if server is not None:
+                server.close()
             await runner.cleanup()
             ui.close()
 

@@ -1,5 +1,7 @@
 """The UI's port: which requests it takes, signing in, roles, and pages while every other part is down."""
 
+import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -10,6 +12,7 @@ import jwt
 import pytest
 import pytest_asyncio
 
+from proxy.admin.connections import CONNECTIONS_MAX
 from proxy.config.listen import AdminSettings
 from proxy.config.rollout import AccessSettings, RolloutSettings
 from proxy.config.settings import Settings
@@ -232,3 +235,22 @@ async def test_rollback_that_reaches_no_proxy_names_each_and_is_sent_again_with_
         assert "it is &lt;b&gt;slow&lt;/b&gt;" in text
         assert 'name="id" value="one-id"' in text
         assert 'data-url="/rollout"' in text
+
+
+async def test_half_sent_requests_do_not_keep_a_person_out() -> None:
+    async with client_of(settings()) as client:
+        url = client._base_url
+        assert url is not None
+        assert url.host is not None
+        assert url.port is not None
+        held = [await asyncio.open_connection(url.host, url.port) for _ in range(CONNECTIONS_MAX + 20)]
+        for _, writer in held:
+            writer.write(b"GET / HTTP/1.1\r\nHost: ")
+        async with client.get("/healthz") as response:
+            assert response.status == 200
+        # The oldest ones have made room.
+        for reader, _ in held[:20]:
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        for _, writer in held:
+            writer.close()
