@@ -26,8 +26,6 @@ from comparator.capture.errors import CaptureClosedError, CaptureLostError, Deco
 from comparator.capture.pgoutput import POSTGRES_EPOCH_US
 
 WAL_HEADER_BYTES = 25
-READ_PAUSE_S = 0.002
-"""Pause between two readings of the stream."""
 _WAL_END = struct.Struct("!xQQ").unpack_from
 _KEEPALIVE = struct.Struct("!xQqB").unpack_from
 _FEEDBACK = struct.Struct("!cQQQqB").pack
@@ -91,7 +89,6 @@ class ReplicationConnection:
         self._socket = os.dup(self._pgconn.socket)
         self._readable = asyncio.Event()
         self._watching = False
-        self._pause: asyncio.TimerHandle | None = None
         self._take: Callable[[bytes | Keepalive], None] = _refuse
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -201,8 +198,8 @@ class ReplicationConnection:
     def deliver(self, take: Callable[[bytes | Keepalive], None]) -> asyncio.Future[None]:
         """Call `take` with each payload of pgoutput and each keepalive from now on, in order.
 
-        Frames are read in the event loop's own callback, and at most every READ_PAUSE_S: the server writes each row change to the socket
-        separately, and waking for each would cost more than decoding it.
+        Frames are read in the event loop's own callback: the server writes each row change to the socket separately, and waking a task
+        for each would cost more than decoding it.
 
         Returns:
             A future that never has a result. Its exception is the one that ended the stream: CaptureLostError when the connection was
@@ -234,8 +231,6 @@ class ReplicationConnection:
             self._ended.cancel()
         elif not self._ended.cancelled():
             self._ended.exception()
-        if self._pause is not None:
-            self._pause.cancel()
         if self._watching:
             self._watching = False
             asyncio.get_running_loop().remove_reader(self._socket)
@@ -261,17 +256,10 @@ class ReplicationConnection:
         try:
             self._busy()
             self._drain()
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self._socket)
-            self._pause = loop.call_later(READ_PAUSE_S, self._watch)
         except Exception as error:  # noqa: BLE001 (the outermost level of a callback: the future passes it on)
             asyncio.get_running_loop().remove_reader(self._socket)
             self._watching = False
             self._ended.set_exception(error)
-
-    def _watch(self) -> None:
-        if self._watching:
-            asyncio.get_running_loop().add_reader(self._socket, self._on_readable)
 
     def _drain(self) -> None:
         while True:
