@@ -246,6 +246,32 @@ async def test_table_that_was_created_again_is_described_by_another_oid(publishe
     await conn.close()
 
 
+SHARING = """
+SELECT min(relname) AS one, max(relname) AS other FROM pg_class WHERE relname LIKE 'many%' GROUP BY oid::bigint % 64 HAVING count(*) > 1 LIMIT 1
+"""
+
+
+async def test_tables_that_share_a_setting_are_both_described(published: str) -> None:
+    conn = await asyncpg.connect(published)
+    await conn.execute(
+        "DO $$ BEGIN FOR i IN 1..65 LOOP EXECUTE format('CREATE TABLE many%s (c%1$s int)', i); END LOOP; END $$"
+    )
+    one, other = await conn.fetchrow(SHARING)
+    await captured_database.install_trigger_log(published, one, other)
+    async with captured_database.started_capture(published, captured_database.settings(Driver.TRIGGERS)) as (
+        capture,
+        collector,
+    ):
+        await conn.execute(
+            f"BEGIN; INSERT INTO {one} VALUES (1); INSERT INTO {other} VALUES (2); INSERT INTO {one} VALUES (3); COMMIT"
+        )
+        await capture.fence()
+        columns = one.replace("many", "c"), other.replace("many", "c")
+        assert collector.rows(one) == [{columns[0]: "1"}, {columns[0]: "3"}]
+        assert collector.rows(other) == [{columns[1]: "2"}]
+    await conn.close()
+
+
 async def test_rows_of_a_partition_attached_later_are_logged_under_the_root(published: str) -> None:
     conn = await asyncpg.connect(published)
     await conn.execute("CREATE TABLE part (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)")
