@@ -256,7 +256,7 @@ async def test_tables_that_share_a_setting_are_both_described(published: str) ->
     await conn.execute(
         "DO $$ BEGIN FOR i IN 1..65 LOOP EXECUTE format('CREATE TABLE many%s (c%1$s int)', i); END LOOP; END $$"
     )
-    one, other = await conn.fetchrow(SHARING)
+    ((one, other),) = await conn.fetch(SHARING)
     await captured_database.install_trigger_log(published, one, other)
     async with captured_database.started_capture(published, captured_database.settings(Driver.TRIGGERS)) as (
         capture,
