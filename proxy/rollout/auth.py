@@ -8,6 +8,7 @@ Wrong tokens are counted by address. Beyond `failures_max` a minute they are ref
 token always works, from the same address too: an attacker who guesses tokens must not be able to keep the operator on call out.
 """
 
+import errno
 import hmac
 import logging
 import threading
@@ -23,7 +24,7 @@ import jwt
 
 from proxy.config.rollout import AccessSettings
 from proxy.errors import AccessDeniedError, ForbiddenError, TooManyFailuresError, UnauthenticatedError
-from proxy.private_file import read_small
+from proxy.private_file import SMALL_MAX_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -289,12 +290,20 @@ class _JwksFile:
         try:
             changed_ns = self._path.stat().st_mtime_ns
             if changed_ns != self._read_ns:
-                key_set = jwt.PyJWKSet.from_json(read_small(self._path).decode())
-                self._keys = {key.key_id: key.key for key in key_set.keys}
+                self._keys = _read_keys(self._path)
                 self._read_ns = changed_ns
             self._error = None
         except Exception as error:  # noqa: BLE001 (for the request that needs the key)
             self._error = error
+
+
+def _read_keys(path: Path) -> dict[str | None, Any]:
+    """Read a JWKS file; waits as long as its disk does, but not for the end of what has none."""
+    with path.open("rb") as file:
+        data = file.read(SMALL_MAX_BYTES + 1)
+    if len(data) > SMALL_MAX_BYTES:
+        raise OSError(errno.EFBIG, f"larger than {SMALL_MAX_BYTES} bytes", str(path))
+    return {key.key_id: key.key for key in jwt.PyJWKSet.from_json(data.decode()).keys}
 
 
 def _equal(given: str, expected: str) -> bool:
