@@ -117,7 +117,9 @@ async def scrape_all(urls: Sequence[str], *, timeout_s: float) -> ScrapedPages:
 async def _scrape_or_reason(session: aiohttp.ClientSession, url: str, timeout_s: float) -> Samples | str:
     try:
         return await scrape(session, url, timeout_s=timeout_s)
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+    except TimeoutError:
+        return f"{url}: no response within {timeout_s:.1f} s"
+    except (aiohttp.ClientError, OSError, ValueError) as error:
         return f"{url}: {type(error).__name__}"
 
 

@@ -376,7 +376,9 @@ def _walk_array(
         _equal_run(lines, served, run, depth + 1, between=shown)
         run, shown = [], True
         own = served[index] if index < len(served) else ABSENT
-        _child(lines, own, others[index] if paired else ABSENT, child, depth + 1, f"[{index}] ", ",")
+        # (a difference may lie behind the end of both, in elements that a rule has paired elsewhere)
+        other = others[index] if paired and index < len(others) else ABSENT
+        _child(lines, own, other, child, depth + 1, f"[{index}] ", ",")
     _equal_run(lines, served, run, depth + 1, between=False)
     lines.both(depth, f"]{comma}")
 

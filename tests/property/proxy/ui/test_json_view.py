@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from comparator.exchanges.model import Side
@@ -55,6 +55,7 @@ def viewed(candidate: object, legacy: object, rules: tuple[RuleSettings, ...], s
 
 @settings(max_examples=150)
 @given(documents(arrays=True), documents(arrays=True), RULES, st.sampled_from(Side))
+@example([None, None, [None]], [None, None, [], None], (), Side.LEGACY)
 def test_every_difference_is_shown_once_or_counted(
     candidate: object, legacy: object, rules: tuple[RuleSettings, ...], served_by: Side
 ) -> None:
