@@ -12,7 +12,15 @@ import eth_account  # noqa: E402, F401
 
 sys.setrecursionlimit(RECURSION_LIMIT)
 
+from hypothesis import settings  # noqa: E402
+
 from tests.support import postgres  # noqa: E402
+from tests.support.matrix import FULL  # noqa: E402
+
+# `make test` tries the same 40 examples of a property each time, `make test-matrix` 400 that are new. There is no deadline, because the
+# duration of an example depends on the load of the machine.
+settings.register_profile("suite", deadline=None, max_examples=400 if FULL else 40, derandomize=not FULL)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
