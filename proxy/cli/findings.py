@@ -24,7 +24,6 @@ from proxy.config.settings import Settings
 from proxy.exception_groups import first_error
 from proxy.journal.registry import journal_keys
 from proxy.private_file import write_private
-from proxy.replay.case_replay import open_case_replay
 
 _STATES: Final = {"ack": FindingState.ACKNOWLEDGED, "fix": FindingState.FIXED}
 HELPS: Final = {
@@ -120,6 +119,9 @@ def _verify(args: argparse.Namespace, settings: Settings) -> int:
 async def _repeat(settings: Settings, place: FindingPlace, examples: Sequence[cases.Case]) -> list[CaseVerification]:
     salt = journal_keys(settings.journal, os.environ).digest
     try:
+        # (importing it takes half a second, for which nobody who lists findings should wait)
+        from proxy.replay.case_replay import open_case_replay  # noqa: PLC0415
+
         async with open_case_replay(settings, os.environ, salt) as replay:
             return [await replay.verify(place, case) for case in examples]
     except BaseExceptionGroup as group:
