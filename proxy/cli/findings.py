@@ -119,7 +119,7 @@ def _verify(args: argparse.Namespace, settings: Settings) -> int:
 async def _repeat(settings: Settings, place: FindingPlace, examples: Sequence[cases.Case]) -> list[CaseVerification]:
     salt = journal_keys(settings.journal, os.environ).digest
     try:
-        # (importing it takes half a second, for which nobody who lists findings should wait)
+        # (importing it takes half a second, and lists of findings do not need it)
         from proxy.replay.case_replay import open_case_replay  # noqa: PLC0415
 
         async with open_case_replay(settings, os.environ, salt) as replay:
