@@ -247,7 +247,11 @@ class _Builder:
             Cell(None if value is ABSENT else parts, _changed(before, value), differs=True)
             for parts, value in zip(texts, (difference.served, difference.mirrored), strict=True)
         ]
-        text = "" if before in {ABSENT, UNKNOWN} else visible(cut(_value(before, difference.path), VALUE_CHARS_MAX))
+        text = (
+            ""
+            if before is ABSENT or before is UNKNOWN
+            else visible(cut(_value(before, difference.path), VALUE_CHARS_MAX))
+        )
         return self._oriented(name.replace(".[", "["), key, text, cells, difference, known)
 
     def _row_line(self, difference: Difference, known: str, key: str) -> RowLine:

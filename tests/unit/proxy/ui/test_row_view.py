@@ -137,3 +137,15 @@ def test_attribution_is_said_with_its_certainty() -> None:
 
 def test_row_is_written_in_one_line() -> None:
     assert row_text({"a": "1", "b": None}) == "a 1, b null"
+
+
+@pytest.mark.parametrize("before", [{"x": 1}, [1, 2], {}, None, "1"])
+def test_value_before_may_be_of_any_type(before: object) -> None:
+    old = {**SCORE, "evidence": {"raw": before}}
+    (table,) = shown(
+        (update("score", old, evidence={"raw": {"x": 2}}),), (update("score", old, evidence={"raw": {"x": 3}}),)
+    ).tables
+    assert table.lines
+    assert all(line.candidate.changed and line.legacy.changed for line in table.lines)
+    removed = shown((update("score", old, evidence={}),), (update("score", old, evidence={"raw": 7}),)).tables
+    assert removed[0].lines
