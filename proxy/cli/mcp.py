@@ -100,11 +100,11 @@ class CommandTools:
         """Run the command of a tool; its exit code is among the remarks, unless it is 0.
 
         Raises:
-            InvalidArgumentsError: there is no such tool, or its arguments are wrong.
+            InvalidArgumentsError: the tool is unknown, or its arguments are wrong.
         """
         tool = self._tools.get(name)
         if tool is None:
-            raise InvalidArgumentsError(f"there is no tool {name!r}")
+            raise InvalidArgumentsError(f"unknown tool {name!r}")
         words = tool.words(arguments, self._config)
         if tool.writes:
             try:

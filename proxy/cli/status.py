@@ -30,7 +30,7 @@ from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
 from proxy.journal.reconciliation import WriterAccount
 from proxy.rollout import rollback_impact
-from proxy.rollout.accounting import Accounting, MetricsPages, Reading, read_all
+from proxy.rollout.accounting import MetricsPages, Reading, read_all
 from proxy.rollout.admin_client import AdminEndpoint, endpoints_of
 from proxy.rollout.rollback_impact import RollbackImpact
 from proxy.rollout.rollback_impact_collector import ImpactSources, collect_impact
@@ -44,6 +44,10 @@ ENDS_S: Final = 1.7
 """Time from the start of the command after which no part is waited for, so that it ends within two seconds whatever hangs."""
 PART_MIN_S: Final = 0.6
 """Time that the parts have, which are all asked at the same time, however long the command took to start."""
+
+IN_FLIGHT_UNKNOWN: Final = "unknown: a proxy did not answer, or has started later than the runner"
+PAGES_SHARE: Final = 0.45
+"""Share of that time for the pages of all runners, and again for those of all proxies: one that hangs hides none of the others."""
 
 T = TypeVar("T")
 
@@ -119,7 +123,7 @@ async def gather(settings: Settings, *, days: int) -> Status:
     async with aiohttp.ClientSession() as session:
         proxies, reading, schema, summary, impact, accounts = await asyncio.gather(
             asyncio.gather(*(_proxy(session, endpoint, settings.admin.token, limit_s) for endpoint in endpoints)),
-            part("runner", lambda: read_all(MetricsPages.of(settings), timeout_s=limit_s / 3)),
+            part("runner", lambda: read_all(MetricsPages.of(settings), timeout_s=limit_s * PAGES_SHARE)),
             part("runner", lambda: _schema(session, runner_url)),
             part("store", lambda: _summary(settings.databases.store, settings.store, days=days)),
             part("rollback impact", lambda: collect_impact(ImpactSources.of(settings))),
@@ -238,19 +242,20 @@ def _accounting_lines(reading: Reading, accounts: Sequence[WriterAccount] | None
         causes = ", ".join(f"{label} {count}" for label, count in sorted(by_label.items()))
         gaps = f"; of these {accounting.gaps()}" if name == "compared" and accounting.gaps() else ""
         lines.append(f"  {name:<9} {sum(by_label.values()):>8}  {causes}{gaps}".rstrip())
-    lines.append(f"  in flight {_in_flight(reading, accounts)}")
+    in_flight = _in_flight(reading, accounts)
+    lines.append(f"  in flight {IN_FLIGHT_UNKNOWN if in_flight is None else f'{in_flight:>8}'}")
     lines += [f"  not counted: what this proxy has served: {reason}" for reason in reading.silent]
     return lines
 
 
-def _in_flight(reading: Reading, accounts: Sequence[WriterAccount] | None) -> str:
-    """Return the number of exchanges without an outcome; the difference of counts only where the numbers of the exchanges are not known."""
+def _in_flight(reading: Reading, accounts: Sequence[WriterAccount] | None) -> int | None:
+    """Return the number of exchanges without an outcome; the difference of counts only where the numbers of the exchanges are not known.
+
+    Counts of a process begin with it, so their difference says nothing once a proxy has started later than the runner: None.
+    """
     if accounts is not None:
-        return f"{sum(one.in_flight + one.unread + one.queued for one in accounts):>8}"
-    if reading.silent or reading.accounting.in_flight < 0:
-        # (the counts of a process begin with it)
-        return "unknown: a proxy did not answer, or has started later than the runner"
-    return f"{reading.accounting.in_flight:>8}"
+        return sum(one.in_flight + one.unread + one.queued for one in accounts)
+    return None if reading.silent or reading.accounting.in_flight < 0 else reading.accounting.in_flight
 
 
 def _account_lines(accounts: Sequence[WriterAccount] | None) -> list[str]:
@@ -297,10 +302,10 @@ def _schema_lines(schema: Mapping[str, Any] | None) -> list[str]:
 
 def as_json(status: Status) -> str:
     """Return the status as one JSON document."""
-    summary, accounting = status.summary, status.reading.accounting if status.reading else None
+    summary = status.summary
     document: dict[str, object] = {
         "proxies": status.proxies,
-        "accounting": _accounting_document(accounting) if accounting else None,
+        "accounting": _accounting_document(status.reading, status.accounts) if status.reading else None,
         "exchanges": [_account_document(one) for one in status.accounts] if status.accounts is not None else None,
         "lag_s": status.reading.lag_s if status.reading else None,
         "routes": {
@@ -349,5 +354,5 @@ def _account_document(account: WriterAccount) -> dict[str, object]:
     }
 
 
-def _accounting_document(accounting: Accounting) -> dict[str, object]:
-    return asdict(accounting)
+def _accounting_document(reading: Reading, accounts: Sequence[WriterAccount] | None) -> dict[str, object]:
+    return {**asdict(reading.accounting), "in_flight": _in_flight(reading, accounts), "not_counted": reading.silent}

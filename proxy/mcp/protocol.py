@@ -50,7 +50,7 @@ class Tools(Protocol):
         """Run a tool.
 
         Raises:
-            InvalidArgumentsError: there is no such tool, or its arguments are wrong.
+            InvalidArgumentsError: the tool is unknown, or its arguments are wrong.
         """
         ...
 
@@ -97,7 +97,7 @@ class McpSession:
             return _error(None, INVALID_REQUEST, "a request has jsonrpc 2.0, and a text or a number as its id")
         handler = self._methods.get(method)
         if handler is None:
-            return _error(number, METHOD_NOT_FOUND, f"there is no method {method!r}")
+            return _error(number, METHOD_NOT_FOUND, f"unknown method {method!r}")
         params: object = message.get("params", {})
         if not isinstance(params, dict):
             return _error(number, INVALID_PARAMS, "params is an object")

@@ -380,6 +380,7 @@ async def test_unavailable_database_raises_store_unavailable(database: str) -> N
 async def test_store_that_does_not_answer_in_time_says_so(store: Store) -> None:
     with pytest.raises(StoreUnavailableError, match=r"it did not answer within store\.timeout_s"):
         async with store.connection() as conn:
+            # (cancelled after 10 ms: it stands for a server that does not answer)
             await conn.execute("SELECT pg_sleep(60)", timeout=0.01)
 
 

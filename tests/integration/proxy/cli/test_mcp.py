@@ -62,7 +62,7 @@ async def test_client_lists_tools_and_reads_a_finding(database: str, tmp_path: P
         True,
         True,
     )
-    assert refused["error"] == {"code": -32602, "message": "there is no tool 'rollback'"}
+    assert refused["error"] == {"code": -32602, "message": "unknown tool 'rollback'"}
 
 
 @pytest.mark.parametrize("token", ["an-operators-token", "for-emergencies-only"])

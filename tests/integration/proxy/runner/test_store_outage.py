@@ -38,7 +38,7 @@ ALTERED = {
     "without the right to write": ("SET role = pg_monitor", "RESET role"),
     "locked": ("SET lock_timeout = '50ms'", "RESET lock_timeout"),
 }
-"""How the database is altered for a fault, and back."""
+"""By fault, what ALTER DATABASE is given to cause it and to end it."""
 RENAMED = ("ALTER TABLE shadow.comparison RENAME TO away", "ALTER TABLE shadow.away RENAME TO comparison")
 KINDS = (*ALTERED, "without a table")
 

@@ -1,5 +1,6 @@
 """The lines of `shadow status` about the proxies, the accounting, the backends and the configuration."""
 
+import json
 from typing import Any
 
 import msgspec
@@ -167,3 +168,6 @@ def test_exchanges_in_flight_are_known_by_number_or_said_to_be_unknown(
     assert [line for line in lines if line.startswith("  not counted")] == [
         f"  not counted: what this proxy has served: {reason}" for reason in reading.silent
     ]
+    document = json.loads(as_json(Status(ONE, reading, None, {}, accounts=accounts)))["accounting"]
+    assert document["in_flight"] == (int(in_flight) if in_flight.strip().isdigit() else None)
+    assert document["not_counted"] == [*reading.silent]

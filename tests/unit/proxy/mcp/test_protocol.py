@@ -16,7 +16,7 @@ class EchoTools:
 
     def call(self, name: str, arguments: dict[str, Any]) -> ToolResult:
         if name != "echo":
-            raise InvalidArgumentsError(f"there is no tool {name!r}")
+            raise InvalidArgumentsError(f"unknown tool {name!r}")
         if "fail" in arguments:
             return ToolResult("", "it failed", failed=True)
         return ToolResult(json.dumps(arguments.get("value")), "a remark")
