@@ -21,12 +21,13 @@ from bench.mirror_parts import parts_ms
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
+from proxy.demo.free_ports import free_port
 from proxy.rollout.accounting import total
 from tests.support import postgres
 from tests.support.mirror_lab import WRITTEN, MirrorLab, mirror_lab
 from tests.support.mirroring import send_requests, settled
 from tests.support.runner_process import RunnerProcess
-from tests.support.scraping import free_port, until
+from tests.support.scraping import until
 
 STAMPS = 13
 LAG = """

@@ -20,6 +20,7 @@ from aiohttp import ClientSession
 from comparator.capture.settings import CaptureSettings, Driver, SlotKind
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
+from proxy.demo.free_ports import free_port
 from proxy.rollout.accounting import total
 from tests.support import postgres
 from tests.support.attribution_truth import AttributionResult, run_attribution
@@ -27,7 +28,7 @@ from tests.support.mirror_lab import WRITTEN, checksums, install_log, mirror_lab
 from tests.support.mirroring import clean_up_job, mirroring, outcomes, send_requests, settled
 from tests.support.runner_crashes import crash_lab, run_through_crashes
 from tests.support.runner_process import RunnerProcess
-from tests.support.scraping import free_port, until
+from tests.support.scraping import until
 
 SHARES = {Driver.STREAM: 1.0, Driver.SQL: 0.2, Driver.TRIGGERS: 0.2}
 

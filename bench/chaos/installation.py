@@ -46,12 +46,12 @@ from proxy.config.runner import RunnerSettings
 from proxy.config.serve import ServeSettings
 from proxy.config.settings import Settings
 from proxy.demo.embedded_postgres import EmbeddedPostgres
+from proxy.demo.free_ports import free_ports
 from proxy.journal.reconciliation import WriterAccount
 from proxy.runner.accountant import read_accounts
 from tests.support import postgres
 from tests.support.frozen_disk import LoopDisk, loop_disk
 from tests.support.mirror_lab import WRITTEN, MirrorLab, mirror_lab
-from tests.support.proxy_processes import free_ports
 from tests.support.runner_crashes import DROP_SLOT, END_SLOT, execute
 
 ROOT = Path(__file__).resolve().parents[2]

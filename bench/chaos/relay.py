@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from proxy.demo.free_ports import free_port
+
 CHUNK_BYTES = 1 << 16
 RESET = struct.pack("ii", 1, 0)
 
@@ -21,7 +23,7 @@ class Relay:
     """
 
     target: Path | tuple[str, int]
-    port: int = 0
+    port: int = field(default_factory=free_port)
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
     _passing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -50,7 +52,6 @@ class Relay:
         """Accept connections again."""
         if self._server is None:
             self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, reuse_address=True)
-            self.port = self._server.sockets[0].getsockname()[1]
 
     def stall(self, *, stalled: bool) -> None:
         """Let no byte pass, or let them pass again. Connections are accepted meanwhile."""

@@ -13,7 +13,8 @@ from typing import Self
 
 import psutil
 
-from bench.proxy.processes import Command, ProcessGroup, free_ports
+from bench.proxy.processes import Command, ProcessGroup
+from proxy.demo.free_ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 IDLE_TIMEOUT_S = 10.0

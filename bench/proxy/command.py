@@ -21,8 +21,9 @@ from bench.proxy import soak, tables
 from bench.proxy.figures import Sample
 from bench.proxy.measurement import Contender, LoadPlan, measure
 from bench.proxy.peers import DEFAULT, OURS, Peer, UnknownPeerError, choose, names, version
-from bench.proxy.processes import ProcessGroup, exclusive_run, free_ports, raised_priority
+from bench.proxy.processes import ProcessGroup, exclusive_run, raised_priority
 from bench.proxy.templates import PeerSetup
+from proxy.demo.free_ports import free_ports
 
 DIRECT = "direct"
 

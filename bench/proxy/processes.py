@@ -123,15 +123,6 @@ def resource_usage(pids: Sequence[int]) -> ResourceUsage:
     return ResourceUsage(cpu_ticks / TICKS, pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that no process listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
-
-
 @contextmanager
 def exclusive_run() -> Iterator[None]:
     """Wait until no other run of this benchmark is in progress on this machine: two would disturb each other."""

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from proxy.config.loader import load
 from proxy.config.settings import Settings
 from proxy.demo import config
 from proxy.demo.children import ChildPlan, ChildProcess, python_module, run_to_end, running
+from proxy.demo.free_ports import free_ports
 from proxy.demo.traffic import DemoRequest, read_targets
 from proxy.errors import DemoError
 from proxy.exception_groups import first_error
@@ -29,6 +29,7 @@ from proxy.private_file import write_private
 
 ROOT = Path(__file__).resolve().parents[2]
 _CONNECT_TIMEOUT_S = 10.0
+_MORE_WORKERS = 3  # of the proxy: their admin ports follow the first one's
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,22 +238,16 @@ def _fresh_folder(folder: Path) -> Path:
 
 
 def _choose_addresses(server_dsn: str, options: DemoOptions) -> config.DemoAddresses:
+    proxy, admin, *others = free_ports(10 + _MORE_WORKERS)
     return config.DemoAddresses(
         options.folder,
-        *_free_ports(10),
+        proxy,
+        admin,
+        *others[_MORE_WORKERS:],
         live_dsn=with_database(server_dsn, f"{options.prefix}live"),
         shadow_dsn=with_database(server_dsn, f"{options.prefix}shadow"),
         store_dsn=with_database(server_dsn, f"{options.prefix}store"),
     )
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return unused ports; each is occupied until all are chosen, so that they differ."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
 
 
 def _configure(addresses: config.DemoAddresses, options: DemoOptions) -> tuple[Path, Settings]:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from comparator.capture.replication import environment
 from proxy.demo.embedded_postgres import EmbeddedPostgres
+from proxy.demo.free_ports import free_ports
 from tests.support import tutorial
 from tests.support.matrix import FULL
 from tests.support.paths import ROOT
 from tests.support.postgres import drop_database, with_database
-from tests.support.proxy_processes import free_ports
 
 PAGE = ROOT / "docs" / "getting-started.md"
 EXAMPLE = ROOT / "docs" / "examples" / "orders"

@@ -16,12 +16,13 @@ from comparator.exchanges.model import Side
 from proxy.cli.main import main
 from proxy.config.runner import RunnerSettings
 from proxy.demo.embedded_postgres import EmbeddedPostgres
+from proxy.demo.free_ports import free_port
 from proxy.rollout.accounting import OUTCOMES, Samples, total
 from tests.support import postgres
 from tests.support.mirror_lab import WRITTEN, MirrorLab, checksums, mirror_lab, publish
 from tests.support.paths import ROOT
 from tests.support.runner_process import RunnerProcess
-from tests.support.scraping import free_port, until
+from tests.support.scraping import until
 
 CAPTURE = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN)
 END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"

@@ -19,11 +19,12 @@ import psutil
 import pytest
 import yaml
 
+from proxy.demo.free_ports import free_port
 from proxy.rollout.accounting import OUTCOMES, parse, total
 from tests.support.matrix import FULL
 from tests.support.paths import ROOT
 from tests.support.proxy_processes import ProxyNode, make_nodes
-from tests.support.scraping import free_port, until
+from tests.support.scraping import until
 
 REQUESTS = 200_000 if FULL else 1_500
 CONNECTIONS = 16

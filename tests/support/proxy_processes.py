@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import os
 import signal
-import socket
 import sys
 import time
 from asyncio.subprocess import Process
@@ -18,18 +17,10 @@ import aiohttp
 import yaml
 from aiohttp import web
 
+from proxy.demo.free_ports import free_ports
 from tests.support.paths import ROOT
 
 WAIT_S = 120.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Return different ports that no process listens on."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
 
 
 @dataclass

@@ -12,7 +12,6 @@ The tests do not need these tools: they read the recordings. tests/data/recordin
 import asyncio
 import gzip
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -21,6 +20,8 @@ from pathlib import Path
 
 import aiohttp
 from aiohttp import web
+
+from proxy.demo.free_ports import free_port
 
 HOST = "api.example"
 TIMEOUT_S = 60
@@ -110,11 +111,6 @@ async def backend() -> AsyncIterator[int]:
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 @asynccontextmanager

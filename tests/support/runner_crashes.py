@@ -20,11 +20,12 @@ from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
 from proxy.demo.embedded_postgres import EmbeddedPostgres
+from proxy.demo.free_ports import free_port
 from proxy.rollout.accounting import Samples, by_label, total
 from tests.support.mirror_lab import WRITTEN, MirrorLab, checksums, mirror_lab
 from tests.support.mirroring import clean_up_job, is_idle, outcomes, send_requests
 from tests.support.runner_process import RunnerProcess
-from tests.support.scraping import free_port, scrape, until
+from tests.support.scraping import scrape, until
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication"
 END_SLOT = "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = $1 AND active"

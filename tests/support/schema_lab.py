@@ -34,6 +34,7 @@ from proxy.config.journal import JournalSettings
 from proxy.config.routes import RouteSettings
 from proxy.config.runner import RunnerSettings
 from proxy.config.settings import Settings
+from proxy.demo.free_ports import free_port
 from proxy.journal.driver import JournalWriter
 from proxy.journal.registry import open_writer
 from proxy.rollout.accounting import Samples, total
@@ -41,7 +42,7 @@ from proxy.runner.app import serve
 from tests.support import postgres
 from tests.support.backends import backends_of
 from tests.support.mirroring import settled
-from tests.support.scraping import free_port, scrape, until
+from tests.support.scraping import scrape, until
 
 SCHEMA = """
 CREATE TABLE a (id bigserial PRIMARY KEY, owner text NOT NULL, v text, w integer);

@@ -1,20 +1,12 @@
 """Scrape the metrics of a process of this machine, and wait for them to reach a value."""
 
 import asyncio
-import socket
 from collections.abc import Callable
 
 from aiohttp import ClientError, ClientSession
 
 from proxy.rollout import accounting
 from proxy.rollout.accounting import Samples
-
-
-def free_port() -> int:
-    """Return a port that no process listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 async def scrape(port: int) -> Samples:

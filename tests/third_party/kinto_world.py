@@ -14,11 +14,11 @@ from pathlib import Path
 import asyncpg
 
 from proxy.demo.children import ChildPlan, python_module, run_to_end
+from proxy.demo.free_ports import free_ports
 from proxy.demo.installation import running_children
 from proxy.rollout.accounting import Samples, total
 from tests.support.paths import ROOT
 from tests.support.postgres import own_cluster
-from tests.support.proxy_processes import free_ports
 from tests.support.scraping import until
 
 HERE = Path(__file__).parent

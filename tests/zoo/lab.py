@@ -32,6 +32,7 @@ from proxy.config.databases import DatabasesSettings
 from proxy.config.journal import JournalSettings
 from proxy.config.runner import RunnerSettings
 from proxy.config.settings import Settings
+from proxy.demo.free_ports import free_port
 from proxy.journal.driver import JournalWriter
 from proxy.journal.registry import open_writer
 from proxy.rollout.accounting import Samples, total
@@ -40,7 +41,7 @@ from proxy.runner.shadow_state import ResyncReason
 from tests.support import postgres
 from tests.support.backends import backends_of
 from tests.support.mirroring import settled
-from tests.support.scraping import free_port, until
+from tests.support.scraping import until
 from tests.zoo.oracle import Problem, disagreements, judge, outcomes
 from tests.zoo.service import Instance, encoded, run, serving
 from tests.zoo.shape import Operation, Shape

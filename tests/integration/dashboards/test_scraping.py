@@ -19,13 +19,13 @@ from comparator.metrics import ComparatorMetrics
 from dashboards import metric_catalog as metrics
 from dashboards.generated_files import render_files
 from dashboards.recording_rules import RECORDING_RULES
+from proxy.demo.free_ports import free_port
 from proxy.journal.driver import WriterCounts
 from proxy.runner.admin import admin_server
 from proxy.runner.metrics import RunnerMetrics
 from proxy.serving.metrics import Gauges, ProxyMetrics
 from scorer.metrics import Metrics as ScorerMetrics
 from tests.support.promtool import program
-from tests.support.scraping import free_port
 
 READY_S = 60.0
 

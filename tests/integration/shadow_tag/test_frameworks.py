@@ -11,10 +11,10 @@ import pytest
 
 from comparator.capture.settings import Driver
 from proxy.demo.children import ChildPlan, python_module, running
+from proxy.demo.free_ports import free_ports
 from tests.support import captured_database
 from tests.support.matrix import sliced
 from tests.support.paths import ROOT
-from tests.support.proxy_processes import free_ports
 
 KINDS = ("flask", "starlette", "django", "django_asgi")
 COMMITTED = {

@@ -14,6 +14,7 @@ import yaml
 
 from comparator.stats.confidence import JudgementOutcome
 from proxy.cli.main import main
+from proxy.demo.free_ports import free_port
 from proxy.rollout.control import Control
 from tests.support.proxy_lab import ProxyLab, ok, proxy_lab
 from tests.support.rollouts import force_outcome
@@ -65,11 +66,6 @@ def operator_of(tmp_path: Path, capsys: pytest.CaptureFixture[str], *, admin_por
 def operator_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Operator:
     """Return an operator of an installation of which nothing runs."""
     return operator_of(tmp_path, capsys, admin_port=free_port())
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 @dataclass

@@ -23,11 +23,12 @@ from comparator.store.store import Store
 from proxy.cli import findings as findings_command
 from proxy.cli.exit_codes import Exit
 from proxy.config.runner import RunnerSettings
+from proxy.demo.free_ports import free_port
 from proxy.journal.registry import journal_keys
 from proxy.replay.case_replay import open_case_replay
 from tests.support.mirror_lab import WRITTEN, MirrorLab, checksums, mirror_lab
 from tests.support.mirroring import mirroring, settled
-from tests.support.scraping import free_port, until
+from tests.support.scraping import until
 
 CAPTURE = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN, poll_ms=20)
 

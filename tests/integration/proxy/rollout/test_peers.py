@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from proxy.demo.free_ports import free_ports
 from proxy.errors import SettingsError
 from proxy.rollout.control import ChangeRequest
 from proxy.rollout.state_machine import Phase
 from tests.support.proxy_lab import ProxyLab, proxy_lab
-from tests.support.proxy_processes import free_ports
 
 SECRET = "an HS256 secret of at least 32 bytes"
 ANN = ChangeRequest("ann", "it burns")

@@ -17,12 +17,13 @@ from comparator.findings.calibration import Calibration, render_calibration
 from proxy.cli.calibrate import run_recorded, summed_up
 from proxy.config.runner import RunnerSettings
 from proxy.config.settings import Settings
+from proxy.demo.free_ports import free_port
 from proxy.rollout.accounting import total
 from proxy.runner.app import observe_noise
 from proxy.runner.calibrate import NoiseCollector
 from tests.support.mirror_lab import WRITTEN, MirrorLab, Service, checksums, mirror_lab, running
 from tests.support.mirroring import is_idle, mirroring, outcomes
-from tests.support.scraping import free_port, until
+from tests.support.scraping import until
 
 PAIRS = 6
 AT_RULE = "- {path: at, time_within_ms: N, epoch: s}"

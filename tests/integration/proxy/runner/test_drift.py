@@ -9,11 +9,12 @@ from aiohttp import ClientSession
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
+from proxy.demo.free_ports import free_port
 from proxy.rollout.accounting import total
 from proxy.runner.row_sql import ALIGN_MESSAGE
 from tests.support.mirror_lab import WRITTEN, MirrorLab, checksums, install_log, mirror_lab
 from tests.support.mirroring import is_idle, mirroring, outcomes, send_requests, settled
-from tests.support.scraping import free_port, until
+from tests.support.scraping import until
 
 TOUCH = """
 ALTER TABLE passport ADD version int NOT NULL DEFAULT 0;

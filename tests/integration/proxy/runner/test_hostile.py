@@ -10,10 +10,11 @@ from aiohttp import ClientSession
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
 from proxy.config.runner import RunnerSettings
+from proxy.demo.free_ports import free_port
 from proxy.rollout.accounting import total
 from tests.support.mirror_lab import WRITTEN, checksums, fast, mirror_lab
 from tests.support.mirroring import mirroring, outcomes, send_requests, settled
-from tests.support.scraping import free_port, until
+from tests.support.scraping import until
 
 SAME = "chosen-by-the-client"
 

@@ -12,10 +12,11 @@ from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
 from comparator.store.timeline import unpacked_timeline
 from proxy.config.runner import RunnerSettings
+from proxy.demo.free_ports import free_port
 from proxy.rollout.accounting import total
 from tests.support.mirror_lab import FAILS_AFTER_S, WRITTEN, checksums, mirror_lab
 from tests.support.mirroring import clean_up_job, mirroring, outcomes, send_requests, settled
-from tests.support.scraping import free_port, until
+from tests.support.scraping import until
 
 SELECT_TIMELINE = "SELECT timeline, stored_at, compared_at FROM shadow.comparison WHERE exchange_id = $1"
 SELECT_FIRST_RUN = """

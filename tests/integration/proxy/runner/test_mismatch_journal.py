@@ -10,6 +10,7 @@ from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Side
 from proxy.config.routes import RecordIf, RecordOnly, RouteSettings
 from proxy.config.runner import RunnerSettings
+from proxy.demo.free_ports import free_port
 from proxy.journal.keys import load_keys
 from proxy.recordings.model import RecordedExchange
 from proxy.recordings.reader import JOURNAL, read
@@ -17,7 +18,7 @@ from proxy.rollout.accounting import total
 from proxy.runner.app import serve
 from tests.support.mirror_lab import mirror_lab
 from tests.support.mirroring import ended_count
-from tests.support.scraping import free_port, until
+from tests.support.scraping import until
 
 
 async def test_mismatch_journal_has_as_many_mismatches_as_the_filter_allows(postgres_dsn: str, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from comparator.tables import Table
 from proxy.cli.main import main
 from proxy.config.routes import RouteSettings
 from proxy.config.runner import RunnerSettings
+from proxy.demo.free_ports import free_port
 from proxy.errors import SettingsError
 from proxy.rollout.accounting import Samples, total
 from proxy.runner.app import serve
@@ -25,7 +26,7 @@ from tests.support.mirror_lab import WRITTEN, MirrorLab, install_log, mirror_lab
 from tests.support.mirroring import mirroring, outcomes, send_requests, settled
 from tests.support.paths import ROOT
 from tests.support.schema_lab import OWNER, SCHEMA, TABLES, SchemaLab, compared, paused, schema_lab, skipped
-from tests.support.scraping import free_port, until
+from tests.support.scraping import until
 
 ORDERS = [(Driver.STREAM, "live"), (Driver.SQL, "shadow"), (Driver.TRIGGERS, "live")]
 """Drivers, with the database that is migrated first."""

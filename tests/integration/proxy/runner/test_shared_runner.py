@@ -19,13 +19,14 @@ from comparator.settings import StoreSettings
 from comparator.store.ended import ended_totals
 from comparator.store.store import Store
 from proxy.config.runner import RunnerSettings
+from proxy.demo.free_ports import free_port
 from proxy.rollout.accounting import total
 from proxy.runner.accountant import read_accounts
 from tests.support.mirror_lab import WRITTEN, MirrorLab, checksums, mirror_lab
 from tests.support.redis import RedisServer, running_redis
 from tests.support.runner_crashes import DROP_SLOT, END_SLOT, execute
 from tests.support.runner_process import RunnerProcess
-from tests.support.scraping import free_port, scrape, until
+from tests.support.scraping import scrape, until
 from tests.support.shared_journal import ENVIRON, Machine, machines
 
 PART = 40

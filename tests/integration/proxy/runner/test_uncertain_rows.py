@@ -12,12 +12,13 @@ from aiohttp import ClientSession
 from comparator.capture.settings import CaptureSettings, Driver
 from comparator.exchanges.model import Role, Side
 from proxy.config.runner import RunnerSettings
+from proxy.demo.free_ports import free_port
 from proxy.journal.writer_sessions import begin_session
 from proxy.rollout.accounting import Samples, total
 from tests.support.matrix import sliced
 from tests.support.mirror_lab import WRITTEN, MirrorLab, checksums, mirror_lab
 from tests.support.mirroring import mirroring, outcomes, send_requests, settled
-from tests.support.scraping import free_port, until
+from tests.support.scraping import until
 
 Outcomes = dict[str, tuple[str, bool | None]]
 

@@ -1,10 +1,8 @@
 """Stages, overrides, policies, the on-call switch, draining and reloading."""
 
 import asyncio
-import contextlib
 import json
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import yaml
 from aiohttp import ClientSession
 
 from comparator.exchanges.skip import Skip
+from proxy.demo.free_ports import free_ports
 from tests.support.proxy_lab import ProxyLab, ScriptedBackend, ok, proxy_lab, read_message
 
 
@@ -294,7 +293,7 @@ async def test_signals_reload_roll_back_and_stop(tmp_path: Path) -> None:
 async def test_crashed_worker_is_replaced_while_the_others_serve(tmp_path: Path) -> None:
     both = sides()
     async with proxy_lab(tmp_path / "lab", **both):
-        port, admin_port = free_ports()
+        port, admin_port, _ = free_ports(3)
         document: dict[str, object] = {
             "listen": {"port": port, "workers": 2},
             "admin": {"port": admin_port},
@@ -322,13 +321,3 @@ async def test_crashed_worker_is_replaced_while_the_others_serve(tmp_path: Path)
             async with asyncio.timeout(60):
                 code = await process.wait()
         assert code == 0
-
-
-def free_ports() -> tuple[int, int]:
-    """Return a port to share, and the first of two ports in a row."""
-    for base in range(20_000, 30_000, 7):
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            for number in range(3):
-                stack.enter_context(socket.create_server(("127.0.0.1", base + number)))
-            return base, base + 1
-    raise AssertionError("no three free ports in a row")
