@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,12 @@ class Relay:
 
     Attributes:
         target: path of the server's unix socket, or its host and port.
+        tls: for its own port; None for none. The server gets plain bytes in any case.
     """
 
     target: Path | tuple[str, int]
     port: int = field(default_factory=free_port)
+    tls: ssl.SSLContext | None = None
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
     _passing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -51,7 +54,9 @@ class Relay:
     async def restore(self) -> None:
         """Accept connections again."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, reuse_address=True)
+            self._server = await asyncio.start_server(
+                self._accept, "127.0.0.1", self.port, reuse_address=True, ssl=self.tls
+            )
 
     def stall(self, *, stalled: bool) -> None:
         """Let no byte pass, or let them pass again. Connections are accepted meanwhile."""

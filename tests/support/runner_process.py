@@ -4,16 +4,21 @@ import asyncio
 import os
 import signal
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import yaml
 
+from comparator.store.ended import ended_totals
+from comparator.store.store import Store
 from proxy.config.settings import Settings
 from proxy.rollout.accounting import total
 from tests.support.paths import ROOT
 from tests.support.scraping import until
+
+WAIT_S = 120.0
 
 
 @dataclass
@@ -59,3 +64,17 @@ class RunnerProcess:
 
     def log(self) -> str:
         return (self.folder / "runner.log").read_text()
+
+
+async def settled(store: Store, name: str, count: int) -> Counter[str]:
+    """Wait until so many exchanges have an outcome of the runner of this name; return them by outcome."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            async with store.connection() as conn:
+                totals = await ended_totals(conn, name)
+            outcomes: Counter[str] = Counter()
+            for one in totals:
+                outcomes[one.outcome.value] += one.count
+            if outcomes.total() >= count:
+                return outcomes
+            await asyncio.sleep(0.1)

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import random
 import uuid
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import pytest
 from comparator.capture.settings import CaptureSettings, Driver, Slot, SlotKind
 from comparator.exchanges.model import Side
 from comparator.settings import StoreSettings
-from comparator.store.ended import ended_totals
 from comparator.store.store import Store
 from proxy.config.runner import RunnerSettings
 from proxy.demo.free_ports import free_port
@@ -25,7 +23,7 @@ from proxy.runner.accountant import read_accounts
 from tests.support.mirror_lab import WRITTEN, MirrorLab, checksums, mirror_lab
 from tests.support.redis import RedisServer, running_redis
 from tests.support.runner_crashes import DROP_SLOT, END_SLOT, execute
-from tests.support.runner_process import RunnerProcess
+from tests.support.runner_process import RunnerProcess, settled
 from tests.support.scraping import scrape, until
 from tests.support.shared_journal import ENVIRON, Machine, machines
 
@@ -65,20 +63,6 @@ async def serve(made: MirrorLab, session: aiohttp.ClientSession, proxies: Sequen
             tasks.create_task(one(), name=f"request-{number}")
 
 
-async def settled(made: MirrorLab, store: Store, count: int) -> Counter[str]:
-    """Wait until so many exchanges have an outcome; return them by outcome."""
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            async with store.connection() as conn:
-                totals = await ended_totals(conn, made.runner.name)
-            outcomes: Counter[str] = Counter()
-            for one in totals:
-                outcomes[one.outcome.value] += one.count
-            if outcomes.total() >= count:
-                return outcomes
-            await asyncio.sleep(0.1)
-
-
 async def test_every_exchange_has_one_outcome_whatever_is_killed(
     lab: MirrorLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,12 +88,12 @@ async def _run(lab: MirrorLab, server: RedisServer, folder: Path) -> None:
             await working.start()
             await standby.launch()
             await serve(lab, session, proxies)
-            await settled(lab, store, PART)
+            await settled(store, lab.runner.name, PART)
             # The broker loses everything, with exchanges under way.
             server.stop()
             await serve(lab, session, proxies)
             server.start()
-            await settled(lab, store, 2 * PART)
+            await settled(store, lab.runner.name, 2 * PART)
             # The runner is killed with exchanges under way, and the one that waits takes over.
             port = standby_settings.runner.port
             samples = await until(port, lambda s: "shadow_lease_held" in s)
@@ -117,7 +101,7 @@ async def _run(lab: MirrorLab, server: RedisServer, folder: Path) -> None:
             await serve(lab, session, proxies)
             await working.kill()
             await serve(lab, session, proxies)
-            outcomes = await settled(lab, store, 4 * PART)
+            outcomes = await settled(store, lab.runner.name, 4 * PART)
             await until(port, lambda s: not total(s, "shadow_waiting") and not total(s, "shadow_resync_pending"))
             samples = await scrape(port)
             assert total(samples, "shadow_lease_held") == 1

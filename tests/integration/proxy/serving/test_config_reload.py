@@ -15,8 +15,8 @@ from proxy.config.loader import SettingsFile
 from proxy.config.settings import Settings
 from proxy.errors import SettingsError
 from proxy.serving.app import serve
-from tests.integration.proxy.serving.test_listeners import certify
 from tests.integration.proxy.serving.test_serving import admin, get, sides
+from tests.support.certificates import certify
 from tests.support.proxy_lab import proxy_lab, read_message, settings_for
 from tests.support.waiting import until
 
@@ -92,7 +92,6 @@ async def test_wrong_key_leaves_the_old_certificate_in_force(tmp_path: Path) -> 
     context = ssl.create_default_context(cafile=certificate)
     listen = {"port": 0, "tls": {"certificate": str(certificate), "key": str(key)}}
     async with proxy_lab(tmp_path, listen=listen) as it:
-        (tmp_path / "other").mkdir()
         _, other = certify(tmp_path / "other")
         other.replace(key)
         await it.proxy.reloader.reload_from(Given(it.settings))
