@@ -99,6 +99,7 @@ bench-proxy: setup ## compare with nginx, Envoy, HAProxy, Caddy, mitmproxy, aioh
 # Targets without a recipe use the pattern rule below them.
 bench-causes: ## how well causes name faults: synthetic ones, and all faults of the legacy stand-in, any two at once
 bench-compare: ## comparing responses and row changes, beside plain DeepDiff
+bench-cold-start: ## the scorer's first score after its start: as a Lambda function, as a server, and the legacy stand-in's
 bench-chaos: ## clients, accounting and rollback while parts are killed, stopped, filled, cut off and misdated (ARGS="--rounds 6 --kind kill")
 bench-connections: ## thousands of clients at once under a limit of open files: responses, refusals, and a rollback meanwhile
 bench-effects: ## change data capture: cost of each driver and of the captured database

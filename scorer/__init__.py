@@ -2,6 +2,7 @@
 
 Layers, outermost first; each imports only those below it (import-linter checks it):
     `serving`, `platform_sync`, `population`   the commands
+    `aws_lambda/`                              the same app as a function of AWS Lambda
     `app`                                      the composition root
     `api/`                                     HTTP: routes, validation, responses
     `services`                                 what lives as long as the app
