@@ -105,6 +105,7 @@ bench-connections: ## thousands of clients at once under a limit of open files: 
 bench-effects: ## change data capture: cost of each driver and of the captured database
 bench-faults: ## effect on clients of faults in journal, runner and mirrored side, and of floods of the admin port and the web UI
 bench-journal: ## appending to the journal: CPU per exchange on the serving loop and in the writer thread
+bench-journal-broker: ## shipping exchanges to a broker and reading them there: CPU per exchange beside the local journal
 bench-mirror: ## mirroring a write request: CPU, saturation rate and lag of the runner
 bench-replay: ## shadow replay, beside mitmproxy and an aiohttp client
 bench-replay-both: ## replaying a generated recording to both sides, twice, with equal results
