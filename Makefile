@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup tools demo test test-matrix golden corpus third-party zoo lint format bench-peers bench-proxy docs pictures dashboards image lock clean
+.PHONY: help setup tools demo test test-matrix golden corpus third-party zoo lint format bench-peers bench-proxy docs pictures dashboards image lambda-image lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
@@ -83,7 +83,7 @@ lint: setup ## run ruff, pyright, import-linter and hadolint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
-	@$(BIN)/hadolint deploy/Containerfile
+	@$(BIN)/hadolint deploy/Containerfile deploy/Containerfile.lambda
 	@$(BIN)/pyright
 
 format: setup ## fix what ruff can fix and format the code
@@ -135,9 +135,17 @@ image: ## build the container image `shadow` from wheels, with buildah, podman o
 	var/image/pip/bin/python -m pip wheel -qq --disable-pip-version-check --no-deps -w var/image/wheels . && rm -rf build && \
 	$$builder build -f deploy/Containerfile -t shadow $(ARGS) .
 
+lambda-image: image ## build the container image `shadow-scorer-function` of the scorer's AWS Lambda function on top of `shadow`
+	@builder=$$(command -v buildah || command -v podman || command -v docker); \
+	rm -rf var/image/lambda-wheels && mkdir -p var/image/lambda-wheels && \
+	var/image/pip/bin/python -m pip wheel -qq --disable-pip-version-check --require-hashes --no-deps -r requirements/lambda.txt \
+	  -w var/image/lambda-wheels && \
+	$$builder build -f deploy/Containerfile.lambda -t shadow-scorer-function .
+
 lock: ## pin and hash the requirements: requirements/*.in to *.txt (needs uv)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/run.in -o requirements/run.txt
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/run.in requirements/dev.in -o requirements/dev.txt
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/lambda.in -o requirements/lambda.txt
 	@for side in legacy candidate; do \
 	  uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/kinto-$$side.in -o requirements/kinto-$$side.txt || exit 1; \
 	done
