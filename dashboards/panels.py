@@ -150,7 +150,20 @@ def _body(kind: str, title: str, description: str, queries: Sequence[Query], lin
         "description": description,
         "datasource": dict(DATASOURCE),
         "targets": targets,
-        "links": [{"title": link.title, "url": f"${{ui}}{link.path}", "targetBlank": True}],
+        "links": [
+            {
+                "title": link.title,
+                "type": "link",
+                "url": f"${{ui}}{link.path}",
+                "icon": "external link",
+                "tooltip": "",
+                "tags": [],
+                "asDropdown": False,
+                "targetBlank": True,
+                "includeVars": False,
+                "keepTime": False,
+            }
+        ],
     }
 
 

@@ -46,7 +46,6 @@ def common_variables(urls: BaseUrls) -> list[Json]:
         "label": "Data source",
         "query": "prometheus",
         "refresh": 1,
-        "current": {},
     }
     installation = _query_variable("installation", "Installation", f"label_values(up{{{_ANY_JOB}}}, installation)")
     within = 'installation=~"$installation"'
@@ -79,12 +78,10 @@ def _query_variable(name: str, label: str, query: str) -> Json:
         "label": label,
         "datasource": dict(DATASOURCE),
         "query": {"query": query, "refId": f"variable-{name}"},
-        "definition": query,
         "refresh": 2,
         "sort": 1,
         "multi": False,
         "includeAll": False,
-        "current": {},
     }
 
 

@@ -66,7 +66,7 @@ def expressions() -> Iterator[str]:
     yield from (rule["expr"] for rule in RULES)
     yield from (annotation["expr"] for built in DASHBOARDS.values() for annotation in built["annotations"]["list"])
     yield from (
-        re.sub(r"^label_values\((.*), \w+\)$", r"\1", variable["definition"])
+        re.sub(r"^label_values\((.*), \w+\)$", r"\1", variable["query"]["query"])
         for built in DASHBOARDS.values()
         for variable in built["templating"]["list"]
         if variable["type"] == "query"

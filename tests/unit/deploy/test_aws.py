@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from proxy.config.listen import AdminSettings
 
-from proxy.config.listen import ListenSettings
+from proxy.config.listen import AdminSettings, ListenSettings
 from scorer import settings
 from tests.support.paths import ROOT
 
