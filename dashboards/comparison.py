@@ -67,6 +67,7 @@ def _verdicts() -> Sequence[Panel]:
         timeseries(
             "Skipped",
             Query(sum_by(rate(metrics.RUNNER_SKIPPED.select(route=ROUTE)), "route", "cause"), "{{route}} {{cause}}"),
+            Query(sum_by(rate(metrics.OTHER_SLICE.select()), "instance"), "left to other slices by {{instance}}"),
             unit="reqps",
             description='RUNBOOK.md explains each cause: "Exchanges are skipped: why, and what to do".',
             link=runbook(RunbookSection.SKIPPED),

@@ -237,10 +237,9 @@ class Chaos:
 
     async def accounts(self) -> tuple[WriterAccount, ...]:
         """Return what the accounting says, as `shadow status` does."""
-        url = f"http://{self.settings.runner.host}:{self.settings.runner.port}"
         databases = msgspec.structs.replace(self.settings.databases, store=self.store_dsn)
         async with aiohttp.ClientSession() as session:
-            accounts = await read_accounts(session, url, msgspec.structs.replace(self.settings, databases=databases))
+            accounts = await read_accounts(session, msgspec.structs.replace(self.settings, databases=databases))
         assert accounts is not None
         return accounts
 

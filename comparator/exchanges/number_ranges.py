@@ -6,7 +6,7 @@ Exchanges end nearly in the order of their numbers, so the set of all of them is
     {1 to 4713} - {1 to 4710}   =  {4711 to 4713}
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,6 +65,9 @@ class NumberRanges:
             left.append((start, last))
         return NumberRanges(left)
 
+    def __and__(self, other: "NumberRanges") -> "NumberRanges":
+        return self - (self - other)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NumberRanges) and self._ranges == other._ranges
 
@@ -93,3 +96,11 @@ class EndedNumbers:
 
     all: NumberRanges = NO_NUMBERS
     unread: NumberRanges = NO_NUMBERS
+
+    @classmethod
+    def of_all(cls, each: Sequence["EndedNumbers"]) -> "EndedNumbers":
+        """Combine the runners of all slices, at least one: every exchange ends in each of them, and is unread in the one that counts it."""
+        ended, unread = each[0].all, each[0].unread
+        for one in each[1:]:
+            ended, unread = ended & one.all, unread | one.unread
+        return cls(ended, unread & ended)

@@ -21,6 +21,8 @@ class EndedAs(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     UNREAD = "unread"
+    OTHER_SLICE = "other_slice"
+    """The runner of another slice has the outcome; no total includes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,11 @@ INSERT INTO shadow.ended_total (runner, writer, outcome, cause, count)
 SELECT $1, $2, * FROM unnest($3::text[], $4::text[], $5::bigint[])
 ON CONFLICT (runner, writer, outcome, cause) DO UPDATE SET count = ended_total.count + excluded.count
 """
-SELECT_NUMBERS = "SELECT writer, numbers, unread FROM shadow.ended WHERE runner = $1"
-SELECT_TOTALS = "SELECT writer, outcome, cause, count FROM shadow.ended_total WHERE runner = $1 ORDER BY 1, 2, 3"
+SELECT_NUMBERS = "SELECT writer, numbers, unread FROM shadow.ended WHERE runner = ANY ($1)"
+SELECT_TOTALS = """
+SELECT writer, outcome, cause, sum(count)::bigint AS count FROM shadow.ended_total
+WHERE runner = ANY ($1) AND outcome <> 'other_slice' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+"""
 
 
 async def add_ended(conn: Connection, batch: EndedBatch) -> None:
@@ -99,17 +104,18 @@ async def add_ended(conn: Connection, batch: EndedBatch) -> None:
         await conn.execute(ADD_TOTALS, runner, writer, *(list(column) for column in zip(*rows, strict=True)))
 
 
-async def ended_numbers(conn: Connection, runner: str) -> dict[str, EndedNumbers]:
-    """Return the numbers of the exchanges that ended, by writer."""
-    return {
-        record["writer"]: EndedNumbers(numbers_of(record["numbers"]), numbers_of(record["unread"]))
-        for record in await conn.fetch(SELECT_NUMBERS, runner)
-    }
+async def ended_numbers(conn: Connection, *runners: str) -> dict[str, EndedNumbers]:
+    """Return the numbers of the exchanges that ended, by writer; with slices those that every one of them is done with."""
+    by_writer: dict[str, list[EndedNumbers]] = {}
+    for record in await conn.fetch(SELECT_NUMBERS, runners):
+        own = EndedNumbers(numbers_of(record["numbers"]), numbers_of(record["unread"]))
+        by_writer.setdefault(record["writer"], []).append(own)
+    return {writer: EndedNumbers.of_all(own) for writer, own in by_writer.items() if len(own) == len(runners)}
 
 
-async def ended_totals(conn: Connection, runner: str) -> tuple[EndedTotal, ...]:
-    """Return how many exchanges ended, by writer, outcome and cause."""
-    records = await conn.fetch(SELECT_TOTALS, runner)
+async def ended_totals(conn: Connection, *runners: str) -> tuple[EndedTotal, ...]:
+    """Return how many exchanges ended, by writer, outcome and cause; each counts once, for the slice that owns it."""
+    records = await conn.fetch(SELECT_TOTALS, runners)
     return tuple(EndedTotal(r["writer"], EndedAs(r["outcome"]), r["cause"], r["count"]) for r in records)
 
 

@@ -9,7 +9,7 @@ own; everything that a holder stores locks the row for as long as its transactio
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from comparator.postgres import Connection
@@ -39,7 +39,16 @@ class LeaseState:
     released: bool
 
 
-INSERT_READER = "INSERT INTO shadow.journal_reader (reader) VALUES ($1) ON CONFLICT DO NOTHING"
+INSERT_READERS = """
+INSERT INTO shadow.journal_reader (reader) SELECT * FROM unnest($1::text[]) AS name ORDER BY name ON CONFLICT DO NOTHING
+"""
+
+
+async def add_readers(conn: Connection, readers: Sequence[str]) -> None:
+    """Add readers that are not known yet: nothing is deleted from the journal before each of them has read it."""
+    await conn.execute(INSERT_READERS, readers)
+
+
 TAKE_LEASE = """
 UPDATE shadow.journal_reader SET epoch = epoch + 1, holder = $2, held_until = clock_timestamp() + $3
 WHERE reader = $1 AND held_until < clock_timestamp() RETURNING epoch
@@ -48,7 +57,7 @@ WHERE reader = $1 AND held_until < clock_timestamp() RETURNING epoch
 
 async def take_lease(conn: Connection, reader: str, *, holder: str, ttl: dt.timedelta) -> int | None:
     """Take the lease of a reader; return the epoch, None while another process holds it."""
-    await conn.execute(INSERT_READER, reader)
+    await add_readers(conn, [reader])
     return await conn.fetchval(TAKE_LEASE, reader, holder, ttl)
 
 

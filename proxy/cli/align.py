@@ -18,7 +18,7 @@ from comparator.capture.settings import CaptureSettings
 from comparator.capture.verify import DatabasePair, Recheck, TableReport, verify
 from proxy.cli.capture_config import read_capture_config
 from proxy.cli.exit_codes import Exit
-from proxy.cli.output import add_config_option, table_argument
+from proxy.cli.output import add_config_option, add_slice_option, table_argument
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -83,6 +83,7 @@ def _configure_verify(parser: argparse.ArgumentParser) -> None:
 
 def _databases(parser: argparse.ArgumentParser) -> None:
     add_config_option(parser)
+    add_slice_option(parser)
     parser.add_argument("--live", default="", help="live database, as a libpq URI (default: databases.live)")
     parser.add_argument("--shadow", default="", help="shadow database, as a libpq URI (default: databases.shadow)")
 
@@ -95,7 +96,7 @@ def _dsns(arguments: argparse.Namespace) -> tuple[str, str]:
     """
     if arguments.live and arguments.shadow:
         return arguments.live, arguments.shadow
-    configured = read_capture_config(arguments.config)
+    configured = read_capture_config(arguments.config, slice_name=arguments.slice)
     return (
         arguments.live or configured.dsn("live", option="--live"),
         arguments.shadow or configured.dsn("shadow", option="--shadow"),

@@ -33,7 +33,7 @@ from comparator.effects.catalog_check import contradictions
 from comparator.tables import Table
 from proxy.cli.capture_config import read_capture_config
 from proxy.cli.exit_codes import Exit
-from proxy.cli.output import print_line, table_argument
+from proxy.cli.output import add_slice_option, print_line, table_argument
 
 DATABASE_HELP = {
     "check": "database of the configuration (default: both)",
@@ -58,6 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--config", type=Path, help="configuration (default: config.yaml, unless --dsn is given)")
         command.add_argument("--database", choices=("live", "shadow"), help=DATABASE_HELP[name])
         command.add_argument("--dsn", default="", help="another database, as a libpq URI")
+        add_slice_option(command)
         if name != "remove":
             command.add_argument(
                 "--table",
@@ -102,7 +103,11 @@ def targets_of(arguments: argparse.Namespace) -> list[CheckedDatabase]:
         SettingsError: the configuration cannot be read, or names no such database.
     """
     path: Path | None = arguments.config
-    configured = None if arguments.dsn and path is None else read_capture_config(path or Path("config.yaml"))
+    configured = (
+        None
+        if arguments.dsn and path is None
+        else read_capture_config(path or Path("config.yaml"), slice_name=arguments.slice)
+    )
     settings = settings_of(arguments, configured.capture if configured else CaptureSettings())
     if arguments.dsn or configured is None:
         return [CheckedDatabase("", arguments.dsn, settings)]

@@ -13,6 +13,7 @@ from comparator.capture.settings import CaptureSettings
 from comparator.tables import Table
 from proxy.config.databases import DatabasesSettings
 from proxy.config.loader import read_settings
+from proxy.config.slices import slice_settings
 from proxy.errors import SettingsError
 
 
@@ -38,13 +39,20 @@ class CaptureConfig:
         return dsn
 
 
-def read_capture_config(path: Path, environ: Mapping[str, str] | None = None) -> CaptureConfig:
-    """Read the configuration; `environ` is by default that of the process.
+def read_capture_config(path: Path, environ: Mapping[str, str] | None = None, *, slice_name: str = "") -> CaptureConfig:
+    """Read the configuration.
+
+    Args:
+        path: of the file.
+        environ: by default that of the process.
+        slice_name: the slice whose shadow database it is; "" for `databases.shadow`.
 
     Raises:
         SettingsError: the file cannot be read, or it is wrong.
     """
     settings = read_settings(path, environ)
+    if slice_name:
+        settings = slice_settings(settings, slice_name)
     tables = settings.capture.tables or tuple(settings.compare.tables)
     return CaptureConfig(
         path, settings.databases, msgspec.structs.replace(settings.capture, tables=tables), settings.compare.tables

@@ -25,7 +25,16 @@ TEMPLATES_SHOWN: Final = 10
 NAMES_SHOWN: Final = 10
 
 NOTHING_TO_DO: Final = frozenset(
-    {Skip.POLICY, Skip.SAMPLE, Skip.RECORD_IF, Skip.SHADOW, Skip.IMPORTED, Skip.UNROUTED, RunnerSkip.REPEATED}
+    {
+        Skip.POLICY,
+        Skip.SAMPLE,
+        Skip.RECORD_IF,
+        Skip.SHADOW,
+        Skip.IMPORTED,
+        Skip.UNROUTED,
+        RunnerSkip.REPEATED,
+        RunnerSkip.OTHER_SLICE,
+    }
 )
 """Causes that the configuration asks for, or that are reported elsewhere."""
 REMEDIES: Final[Mapping[str, str]] = {

@@ -35,11 +35,12 @@ from proxy.cli.diagnosis import (
     render,
 )
 from proxy.cli.exit_codes import Exit
-from proxy.cli.output import add_config_option, print_json, print_line
+from proxy.cli.output import add_config_option, add_slice_option, print_json, print_line
 from proxy.cli.proxy import summary_of
 from proxy.cli.status import gather
 from proxy.config.loader import read_settings
 from proxy.config.settings import Settings
+from proxy.config.slices import slice_settings
 from proxy.health_probe import probe_backend
 from proxy.rollout.accounting import Accounting
 from proxy.rollout.admin_client import AdminClient
@@ -53,12 +54,13 @@ CLOCK_READINGS: Final = 5
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_config_option(parser)
+    add_slice_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the problems; NEGATIVE when something is wrong, DONE when at most unusual."""
-    settings = read_settings(args.config)
+    settings = slice_settings(read_settings(args.config), args.slice)
     Comparator(settings.compare)
     problems = diagnose(asyncio.run(examine(settings)))
     if args.json:

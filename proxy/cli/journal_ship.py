@@ -153,7 +153,7 @@ async def _writer_lines(settings: Settings) -> list[WriterLine]:
             Store(settings.databases.store, settings.store, random.SystemRandom()) as store,
             store.connection() as conn,
         ):
-            for total in await ended_totals(conn, settings.runner.name):
+            for total in await ended_totals(conn, *settings.runner.readers):
                 if total.outcome is EndedAs.UNREAD:
                     lost[total.writer] += total.count
     except StoreError as error:

@@ -38,6 +38,11 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=CONFIG, help="configuration (default: %(default)s)")
 
 
+def add_slice_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--slice`."""
+    parser.add_argument("--slice", default="", metavar="NAME", help="the slice of runner.slices to work on")
+
+
 def print_line(text: str, *, flush: bool = False) -> None:
     """Print a line, or lines, of the result; with `flush` it is seen before the command goes on."""
     sys.stdout.write(text + "\n")

@@ -103,7 +103,8 @@ def summary_of(settings: Settings) -> list[str]:
     else:
         rest = f", the {other} the rest" if serve.percent < 100 else ""
         serving = f"the {serve.side} serves {serve.percent:g} % of the clients{rest}"
-    pair = {"live": settings.databases.live, "shadow": settings.databases.shadow}
+    slices = settings.runner.slices
+    pair = {"live": settings.databases.live, "shadow": slices[0].shadow if slices else settings.databases.shadow}
     needed = (pair if settings.capture.driver is not Driver.OFF else {}) | {"store": settings.databases.store}
     unset = [f"databases.{name}" for name, dsn in needed.items() if not dsn]
     missing = [f"not set, but needed by the runner: {', '.join(unset)}"] if unset else []

@@ -11,11 +11,12 @@ from typing import Final
 import uvloop
 
 from proxy.cli.exit_codes import Exit
-from proxy.cli.output import add_config_option
+from proxy.cli.output import add_config_option, add_slice_option
 from proxy.cli.signals import stop_on_signals
 from proxy.config.journal import JournalSettings
 from proxy.config.loader import read_settings, when_changed
 from proxy.config.settings import Settings
+from proxy.config.slices import slice_settings
 from proxy.errors import JournalKeyMissingError, LeaseLostError
 from proxy.exception_groups import first_error
 from proxy.journal.registry import journal_keys
@@ -34,20 +35,27 @@ makes is released without it; by default it looks at all of that several times a
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_config_option(parser)
+    add_slice_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT."""
-    settings = read_settings(args.config)
+    settings = slice_settings(read_settings(args.config), args.slice)
     configure_logs()
     # What the imports made stays as long as the process.
     gc.freeze()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
-    uvloop.run(_serve(settings, args.config))
+    uvloop.run(_serve(settings, args.config, args.slice))
     return Exit.DONE
 
 
-async def _serve(settings: Settings, path: Path) -> None:
+async def _serve(settings: Settings, path: Path, slice_name: str) -> None:
+    changed = when_changed(path)
+
+    def reload() -> Settings | None:
+        read = changed()
+        return slice_settings(read, slice_name) if read is not None else None
+
     stop = asyncio.Event()
     stop_on_signals(stop)
     if not await _wait_for_key(settings.journal, stop):
@@ -55,7 +63,7 @@ async def _serve(settings: Settings, path: Path) -> None:
     while not stop.is_set():
         lost = False
         try:
-            await serve(settings, os.environ, stop=stop, reload=when_changed(path))
+            await serve(settings, os.environ, stop=stop, reload=reload)
         except* LeaseLostError as errors:
             # Another runner has taken over; should that one end, this one is there.
             logger.error("lease_lost", extra={"error": str(first_error(errors))})

@@ -5,6 +5,7 @@ Each part is requested on its own: one that is down costs its lines only, and th
 
 import argparse
 import asyncio
+import contextlib
 import datetime as dt
 import random
 import time
@@ -35,7 +36,7 @@ from proxy.rollout.admin_client import AdminEndpoint, endpoints_of
 from proxy.rollout.rollback_impact import RollbackImpact
 from proxy.rollout.rollback_impact_collector import ImpactSources, collect_impact
 from proxy.rollout.switch import SwitchState
-from proxy.runner.accountant import read_accounts, runner_document
+from proxy.runner.accountant import SliceState, read_accounts, read_slices, runner_document
 
 CAUSES_SHOWN: Final = 10
 LATENCY_SPAN: Final = dt.timedelta(days=1)
@@ -45,7 +46,7 @@ ENDS_S: Final = 1.7
 PART_MIN_S: Final = 0.6
 """Time that the parts have, which are all asked at the same time, however long the command took to start."""
 
-IN_FLIGHT_UNKNOWN: Final = "unknown: a proxy did not answer, or has started later than the runner"
+IN_FLIGHT_UNKNOWN: Final = "unknown: a process did not answer, or a proxy has started later than the runner"
 PAGES_SHARE: Final = 0.45
 """Share of that time for the pages of all runners, and again for those of all proxies: one that hangs hides none of the others."""
 
@@ -79,6 +80,7 @@ class Status:
     rollback_impact: RollbackImpact | None = None
     schema: Mapping[str, Any] | None = None
     accounts: tuple[WriterAccount, ...] | None = None
+    slices: tuple[SliceState, ...] = ()
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -119,18 +121,22 @@ async def gather(settings: Settings, *, days: int) -> Status:
             return None
 
     endpoints = endpoints_of(settings.admin, settings.listen.workers, settings.rollout.peers)
-    runner_url = f"http://{settings.runner.host}:{settings.runner.port}"
     async with aiohttp.ClientSession() as session:
-        proxies, reading, schema, summary, impact, accounts = await asyncio.gather(
+        proxies, reading, schema, summary, impact, (accounts, slices) = await asyncio.gather(
             asyncio.gather(*(_proxy(session, endpoint, settings.admin.token, limit_s) for endpoint in endpoints)),
             part("runner", lambda: read_all(MetricsPages.of(settings), timeout_s=limit_s * PAGES_SHARE)),
-            part("runner", lambda: _schema(session, runner_url)),
+            part("runner", lambda: _schema(session, settings.runner.urls)),
             part("store", lambda: _summary(settings.databases.store, settings.store, days=days)),
             part("rollback impact", lambda: collect_impact(ImpactSources.of(settings))),
-            part("accounting", lambda: read_accounts(session, runner_url, settings)),
+            asyncio.gather(
+                part("accounting", lambda: read_accounts(session, settings)),
+                part("slices", lambda: read_slices(settings)),
+            ),
         )
+    if reading is not None and reading.away:
+        unreachable.setdefault("runner", ", ".join(reading.away))
     unreachable |= {f"proxy {one.endpoint}": one.error for one in proxies if one.error}
-    return Status(tuple(proxies), reading, summary, unreachable, impact, schema, accounts)
+    return Status(tuple(proxies), reading, summary, unreachable, impact, schema, accounts, slices or ())
 
 
 async def _proxy(session: aiohttp.ClientSession, endpoint: AdminEndpoint, token: str, limit_s: float) -> ProxyStatus:
@@ -143,9 +149,20 @@ async def _proxy(session: aiohttp.ClientSession, endpoint: AdminEndpoint, token:
         return ProxyStatus(str(endpoint), None, str(error) or f"no response within {limit_s:.1f} s")
 
 
-async def _schema(session: aiohttp.ClientSession, runner_url: str) -> dict[str, Any]:
-    """Return the tables and sides that the runner does not compare; empty without capture, and of an older runner."""
-    document = await runner_document(session, runner_url)
+async def _schema(session: aiohttp.ClientSession, runner_urls: Sequence[str]) -> dict[str, Any]:
+    """Return the tables and sides that the runner does not compare; empty without capture, and of an older runner.
+
+    With slices it is the first runner that answers: all of them see the same live database.
+
+    Raises:
+        aiohttp.ClientError, TimeoutError: none of them answered.
+    """
+    *others, last = runner_urls
+    document: Mapping[str, Any] | None = None
+    for url in others:
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            document = document or await runner_document(session, url)
+    document = document or await runner_document(session, last)
     return {
         **(document.get("schema") or {}),
         "untagged": document.get("untagged") or [],
@@ -176,6 +193,7 @@ def render(status: Status, *, config: Path = CONFIG) -> str:
     """Return the status as text; `config` is named in the command for a closer look."""
     lines = [*_serving_lines(status), *(_accounting_lines(status.reading, status.accounts) if status.reading else [])]
     lines += _account_lines(status.accounts)
+    lines += _slice_lines(status.slices)
     lines += _schema_lines(status.schema)
     if status.summary is not None:
         lines += ["", render_summary(status.summary)]
@@ -245,6 +263,7 @@ def _accounting_lines(reading: Reading, accounts: Sequence[WriterAccount] | None
     in_flight = _in_flight(reading, accounts)
     lines.append(f"  in flight {IN_FLIGHT_UNKNOWN if in_flight is None else f'{in_flight:>8}'}")
     lines += [f"  not counted: what this proxy has served: {reason}" for reason in reading.silent]
+    lines += [f"  not counted: what this runner has compared: {reason}" for reason in reading.away]
     return lines
 
 
@@ -255,7 +274,7 @@ def _in_flight(reading: Reading, accounts: Sequence[WriterAccount] | None) -> in
     """
     if accounts is not None:
         return sum(one.in_flight + one.unread + one.queued for one in accounts)
-    return None if reading.silent or reading.accounting.in_flight < 0 else reading.accounting.in_flight
+    return None if reading.silent or reading.away or reading.accounting.in_flight < 0 else reading.accounting.in_flight
 
 
 def _account_lines(accounts: Sequence[WriterAccount] | None) -> list[str]:
@@ -275,6 +294,19 @@ def _account_lines(accounts: Sequence[WriterAccount] | None) -> list[str]:
             lines.append(f"  MISSING without a trace: {len(one.missing)}, numbers {one.missing}")
     if not any(one.missing or one.unwritten for one in accounts):
         lines.append("  nothing is missing")
+    return lines
+
+
+def _slice_lines(slices: Sequence[SliceState]) -> list[str]:
+    """Describe the runner of each slice, and what is not mirrored because one is away."""
+    lines: list[str] = []
+    for one in slices:
+        behind = "" if one.behind is None else f", {one.behind} exchanges without its outcome"
+        if one.works:
+            lines.append(f"slice     {one.name}: {one.holder}{behind}")
+        else:
+            last = f"its last runner was {one.holder}" if one.holder else "none has ever run"
+            lines.append(f"slice     {one.name}: AWAY, {last}{behind}: those of its keys are not mirrored")
     return lines
 
 
@@ -307,6 +339,7 @@ def as_json(status: Status) -> str:
         "proxies": status.proxies,
         "accounting": _accounting_document(status.reading, status.accounts) if status.reading else None,
         "exchanges": [_account_document(one) for one in status.accounts] if status.accounts is not None else None,
+        "slices": status.slices,
         "lag_s": status.reading.lag_s if status.reading else None,
         "routes": {
             route: {
@@ -355,4 +388,8 @@ def _account_document(account: WriterAccount) -> dict[str, object]:
 
 
 def _accounting_document(reading: Reading, accounts: Sequence[WriterAccount] | None) -> dict[str, object]:
-    return {**asdict(reading.accounting), "in_flight": _in_flight(reading, accounts), "not_counted": reading.silent}
+    return {
+        **asdict(reading.accounting),
+        "in_flight": _in_flight(reading, accounts),
+        "not_counted": (*reading.silent, *reading.away),
+    }

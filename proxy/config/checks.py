@@ -9,11 +9,13 @@ from ipaddress import ip_address, ip_network
 from itertools import pairwise
 from urllib.parse import urlsplit
 
+from comparator.capture.settings import Driver
 from comparator.exchanges.model import Role, Side
 from proxy.config.journal import JournalDriver
 from proxy.config.rollout import RolloutSettings, steps_of
 from proxy.config.routes import MirrorPolicy, RecordOnly
 from proxy.config.settings import Settings
+from proxy.config.slices import mirrors
 from proxy.errors import SettingsError
 
 JWT_SECRET_MIN_BYTES = 32
@@ -30,6 +32,7 @@ def check(settings: Settings) -> None:
     _check_backends(settings)
     _check_routes(settings)
     _check_shared_journal(settings)
+    _check_slices(settings)
     _check_record_filters(settings)
     _check_compare(settings)
     _check_rollout(settings.rollout, [route.name for route in settings.routes])
@@ -139,10 +142,32 @@ def _check_shared_journal(settings: Settings) -> None:
         )
 
 
+def _check_slices(settings: Settings) -> None:
+    """Check `runner.slices`: each has its own shadow database and port, and the journal and the capture are read by several."""
+    slices, place = settings.runner.slices, "runner.slices"
+    if not slices:
+        return
+    if name := _repeated(one.name for one in slices):
+        raise SettingsError(f"{place}: duplicate slice name `{name}`")
+    for index, one in enumerate(slices):
+        for side in Side:
+            _check_url(getattr(one, side.value), f"{place}[{index}].{side}")
+    chosen = settings.runner.slice
+    shadows = [one.shadow for one in slices]
+    others = [settings.databases.live, settings.databases.store] + ([] if chosen else [settings.databases.shadow])
+    if _repeated(shadows) or not all(shadows) or set(shadows) & set(filter(None, others)):
+        raise SettingsError(f"{place}: each slice needs a shadow database of its own")
+    if port := _repeated(f"{one.host}:{one.port}" for one in slices):
+        raise SettingsError(f"{place}: two slices have the admin port {port}")
+    if settings.journal.driver is not JournalDriver.VALKEY:
+        raise SettingsError(f"{place}: several runners need `journal.driver: valkey`")
+    if settings.capture.driver not in (Driver.STREAM, Driver.OFF):
+        raise SettingsError(f"{place}: only the capture driver `stream` (or `off`) serves several runners")
+
+
 def _check_record_filters(settings: Settings) -> None:
     """Check filters on mismatches: they need mirroring, which alone finds out what differs."""
-    backends = settings.backends
-    mirrored = settings.journal.enabled and any(backends.of(side, Role.MIRRORED).url for side in Side)
+    mirrored = settings.journal.enabled and mirrors(settings)
     for index, route in enumerate(settings.routes):
         if route.record_if is None or route.record_if.only is RecordOnly.ALL:
             continue

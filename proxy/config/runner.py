@@ -1,8 +1,9 @@
 """The section `runner:` of config.yaml: concurrency, waits and confirmation of the shadow runner. Pure."""
 
 from enum import StrEnum
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from comparator.exchanges.model import Side
 from proxy.config.constraints import Count, NonNegative, Port, Positive, PositiveCount
@@ -13,6 +14,26 @@ class Resync(StrEnum):
 
     AUTO = "auto"
     OFF = "off"
+
+
+SliceName = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,15}$")]
+
+
+class SliceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of several runners that share the mirroring: a complete one, with a shadow database of its own, for its slice of the keys."""
+
+    name: SliceName
+    """Name of the slice, as in `shadow runner --slice NAME`; with `runner.name` it is the name of the reader: `mirror.NAME`."""
+    shadow: str
+    """Shadow database of the slice, a libpq URI, in place of `databases.shadow`."""
+    candidate: str = ""
+    """URL of the candidate's instance on it, in place of `backends.candidate.shadow.url`; empty: there is none."""
+    legacy: str = ""
+    """URL of the legacy's instance on it, in place of `backends.legacy.shadow.url`; empty: there is none."""
+    host: str = "127.0.0.1"
+    """Address of the runner's admin port, as the other commands reach it."""
+    port: Port = 9902
+    """Admin port of this slice's runner."""
 
 
 class RunnerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,3 +84,23 @@ class RunnerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Address of the runner's admin port."""
     port: Port = 9902
     """Runner's admin port: /metrics, /healthz, /status."""
+    slices: tuple[SliceSettings, ...] = ()
+    """Several runners, each of which mirrors the requests of its slice of the keys; empty: one runner mirrors all. Needs `journal.driver:
+    valkey`, and the capture driver `stream` or `off`."""
+    slice: str = ""
+    """The slice of this configuration; `--slice NAME` of a command sets it."""
+
+    @property
+    def reader(self) -> str:
+        """Name under which this runner reads the journal, holds its lease and stores what ended."""
+        return f"{self.name}.{self.slice}" if self.slice else self.name
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """The names of the runners of all slices; of the only one without slices."""
+        return tuple(f"{self.name}.{one.name}" for one in self.slices) or (self.name,)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The base URLs of the admin ports of all runners, in the order of `readers`."""
+        return tuple(f"http://{one.host}:{one.port}" for one in self.slices) or (f"http://{self.host}:{self.port}",)

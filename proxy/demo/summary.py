@@ -116,7 +116,7 @@ async def print_summary(console: Console, installation: Installation, result: Tr
     """Wait for the outcomes of all exchanges, and print the summary."""
     reading = await wait_for_outcomes(installation)
     async with aiohttp.ClientSession() as session:
-        accounts = await read_accounts(session, installation.runner_url, read_settings(installation.config_path)) or ()
+        accounts = await read_accounts(session, read_settings(installation.config_path)) or ()
     now = dt.datetime.now(dt.UTC)
     since = now - dt.timedelta(days=1)
     conn = await postgres.connect(installation.addresses.store_dsn, timeout_s=_CONNECT_TIMEOUT_S)

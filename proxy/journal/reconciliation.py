@@ -11,7 +11,7 @@ store            1 to 4699 and 4701 to 4708 ended
 queued 5, unread 5, in flight 2, ended 4707, missing 1: number 4700, which was read and has neither an outcome nor a place in memory
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from comparator.exchanges.number_ranges import NO_NUMBERS, EndedNumbers, NumberRanges
@@ -73,6 +73,22 @@ class WriterAccount:
     ended: int
     missing: NumberRanges
     lost: NumberRanges = NO_NUMBERS
+
+
+def combined(runners: Sequence[RunnerState]) -> RunnerState:
+    """Return the state of the runners of all slices together: what each has read, and what some of them have not ended.
+
+    Args:
+        runners: at least one.
+    """
+    writers = {writer for runner in runners for writer in (*runner.read, *runner.open)}
+    still_open: dict[str, NumberRanges] = {}
+    for runner in runners:
+        for writer, numbers in runner.open.items():
+            still_open[writer] = still_open.get(writer, NO_NUMBERS) | numbers
+    return RunnerState(
+        {writer: min(runner.read.get(writer, 0) for runner in runners) for writer in writers}, still_open
+    )
 
 
 def reconcile(

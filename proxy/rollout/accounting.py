@@ -74,7 +74,7 @@ class MetricsPages:
         endpoints = endpoints_of(settings.admin, settings.listen.workers, settings.rollout.peers)
         return cls(
             proxies=sources.proxies or tuple(f"{endpoint.url}/metrics" for endpoint in endpoints),
-            runners=sources.runners or (f"http://{runner.host}:{runner.port}/metrics",),
+            runners=sources.runners or tuple(f"{url}/metrics" for url in runner.urls),
             candidates=sources.candidates,
             timeout_s=sources.timeout_s,
         )
@@ -229,6 +229,7 @@ class Reading:
 
     Attributes:
         silent: `url: reason` of each proxy that did not answer; what it served is in no count.
+        away: `url: reason` of each runner that did not answer, while others did; what it compared is in no count.
     """
 
     accounting: Accounting = Accounting()
@@ -236,6 +237,7 @@ class Reading:
     served_ms: tuple[float, float] = (0.0, 0.0)
     mirrored_ms: tuple[float, float] = (0.0, 0.0)
     silent: tuple[str, ...] = ()
+    away: tuple[str, ...] = ()
 
 
 async def read(session: aiohttp.ClientSession, proxy_url: str, runner_url: str) -> Reading:
@@ -256,18 +258,18 @@ async def read(session: aiohttp.ClientSession, proxy_url: str, runner_url: str) 
 
 
 async def read_all(pages: MetricsPages, *, timeout_s: float) -> Reading:
-    """Scrape all processes of an installation; every proxy that answers within `timeout_s` counts.
+    """Scrape all processes of an installation; every process that answers within `timeout_s` counts.
 
     Raises:
-        ConnectionError: a runner did not answer.
+        ConnectionError: no runner answered.
     """
     runners = await scrape_all(pages.runners, timeout_s=timeout_s)
-    if runners.unavailable:
+    if not runners.read:
         raise ConnectionError(", ".join(runners.unavailable))
     proxies = await scrape_all(pages.proxies, timeout_s=timeout_s)
     reading = reading_of(merged(proxies.read), merged(runners.read))
     lag_s = max(total(page, LAG) for page in runners.read)
-    return replace(reading, lag_s=lag_s, silent=proxies.unavailable)
+    return replace(reading, lag_s=lag_s, silent=proxies.unavailable, away=runners.unavailable)
 
 
 def merged(pages: Iterable[Samples]) -> Samples:

@@ -10,15 +10,15 @@ from typing import Any
 import aiohttp
 
 from comparator.errors import StoreUnavailableError
-from comparator.exchanges.number_ranges import NumberRanges
+from comparator.exchanges.number_ranges import EndedNumbers, NumberRanges
 from comparator.postgres import Connection
 from comparator.store.ended import ended_numbers
-from comparator.store.journal_offsets import load_offset
+from comparator.store.journal_offsets import lease_state, load_offset
 from comparator.store.store import Store
 from proxy.config.journal import JournalDriver
 from proxy.config.settings import Settings
 from proxy.errors import BrokerUnavailableError
-from proxy.journal.reconciliation import RunnerState, WriterAccount, WriterState, reconcile
+from proxy.journal.reconciliation import RunnerState, WriterAccount, WriterState, combined, reconcile
 from proxy.journal.registry import committed_state, journal_exists, read_writer_states
 from proxy.runner.metrics import RunnerMetrics
 
@@ -85,10 +85,8 @@ class Accountant:
         self._reported[account.writer] = missing
 
 
-async def read_accounts(
-    session: aiohttp.ClientSession, runner_url: str, settings: Settings
-) -> tuple[WriterAccount, ...] | None:
-    """Reconcile writers, runner and store; None where there is no store, which alone knows what ended.
+async def read_accounts(session: aiohttp.ClientSession, settings: Settings) -> tuple[WriterAccount, ...] | None:
+    """Reconcile writers, runners and store; None where there is no store, which alone knows what ended.
 
     A runner that does not answer has read what it has committed: what is behind that offset is read again when it starts.
     """
@@ -98,26 +96,80 @@ async def read_accounts(
         Store(settings.databases.store, settings.store, random.SystemRandom()) as store,
         store.connection() as conn,
     ):
-        state = await runner_state(session, runner_url, conn, settings)
-        return await account(conn, state, settings)
+        return await account(conn, await runner_state(session, conn, settings), settings)
 
 
-async def runner_state(
-    session: aiohttp.ClientSession, runner_url: str, conn: Connection, settings: Settings
-) -> RunnerState:
-    """Return what the runner has read; of one that does not answer, what it has committed."""
-    try:
-        return await _runner_state(session, runner_url)
-    except (aiohttp.ClientError, TimeoutError):
-        if settings.journal.driver is JournalDriver.VALKEY:
-            return RunnerState((await load_offset(conn, settings.runner.name)).numbers, {})
-        return await asyncio.to_thread(committed_state, settings.journal, settings.runner.name)
+async def runner_state(session: aiohttp.ClientSession, conn: Connection, settings: Settings) -> RunnerState:
+    """Return what the runner has read, with slices what all have; of one that does not answer, what it has committed."""
+    runner = settings.runner
+    answers = await asyncio.gather(*(_answered_state(session, url) for url in runner.urls))
+    return combined(
+        [
+            state if state is not None else await _committed_state(conn, reader, settings)
+            for reader, state in zip(runner.readers, answers, strict=True)
+        ]
+    )
+
+
+async def _committed_state(conn: Connection, reader: str, settings: Settings) -> RunnerState:
+    if settings.journal.driver is JournalDriver.VALKEY:
+        return RunnerState((await load_offset(conn, reader)).numbers, {})
+    return await asyncio.to_thread(committed_state, settings.journal, reader)
 
 
 async def account(conn: Connection, state: RunnerState, settings: Settings) -> tuple[WriterAccount, ...]:
-    """Hold the writers of the journal and the outcomes in the store against what the runner had read before."""
-    ended = await ended_numbers(conn, settings.runner.name)
+    """Hold the writers of the journal and the outcomes in the store against what the runners had read before."""
+    ended = await ended_numbers(conn, *settings.runner.readers)
     return reconcile(await read_writer_states(settings.journal), state, ended)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceState:
+    """The runner of one slice.
+
+    Attributes:
+        name: of the slice.
+        holder: of the lease, or the last one; "" for none ever.
+        works: whether a runner holds the lease.
+        behind: exchanges in the spools that it is not done with, of which it mirrors its share; None where the journal does not answer.
+    """
+
+    name: str
+    holder: str
+    works: bool
+    behind: int | None
+
+
+async def read_slices(settings: Settings) -> tuple[SliceState, ...]:
+    """Return the state of the runner of each slice, by its lease and by what it is done with; none without slices.
+
+    Raises:
+        StoreError: the store cannot be asked.
+    """
+    if not settings.runner.slices:
+        return ()
+    try:
+        written = {state.writer: state.written for state in await read_writer_states(settings.journal)}
+    except BrokerUnavailableError:
+        written = None
+    states: list[SliceState] = []
+    async with (
+        Store(settings.databases.store, settings.store, random.SystemRandom()) as store,
+        store.connection() as conn,
+    ):
+        for one, reader in zip(settings.runner.slices, settings.runner.readers, strict=True):
+            lease = await lease_state(conn, reader)
+            ended = await ended_numbers(conn, reader)
+            behind = (
+                sum(
+                    len(NumberRanges.of(1, last) - ended.get(name, EndedNumbers()).all)
+                    for name, last in written.items()
+                )
+                if written is not None
+                else None
+            )
+            states.append(SliceState(one.name, lease.holder, lease.held, behind))
+    return tuple(states)
 
 
 async def runner_document(session: aiohttp.ClientSession, runner_url: str) -> Mapping[str, Any]:
@@ -132,8 +184,15 @@ async def runner_document(session: aiohttp.ClientSession, runner_url: str) -> Ma
         return await response.json()
 
 
-async def _runner_state(session: aiohttp.ClientSession, runner_url: str) -> RunnerState:
-    exchanges: Mapping[str, Any] | None = (await runner_document(session, runner_url)).get("exchanges")
+async def _answered_state(session: aiohttp.ClientSession, runner_url: str) -> RunnerState | None:
+    """Return what a runner has read, None when it does not answer or waits for its lease."""
+    try:
+        document = await runner_document(session, runner_url)
+    except (aiohttp.ClientError, TimeoutError):
+        return None
+    if "waits_for" in document:
+        return None
+    exchanges: Mapping[str, Any] | None = document.get("exchanges")
     if exchanges is None:
         raise ValueError("the runner is of a version that does not number exchanges: update it")
     ranges = {writer: NumberRanges((first, last) for first, last in own) for writer, own in exchanges["open"].items()}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import logging
 import random
@@ -30,7 +31,7 @@ from comparator.live_rules import LiveRules
 from comparator.metrics import ComparatorMetrics
 from comparator.settings import CompareSettings, StoreSettings
 from comparator.store.comparison_detail import ComparedExchange
-from comparator.store.ended import EndedBatch
+from comparator.store.ended import EndedAs, EndedBatch, EndedExchanges
 from comparator.store.store import Store
 from comparator.verdict import Lookups
 from proxy.config.backends import BackendsSettings
@@ -59,6 +60,7 @@ from proxy.runner.journal_access import (
     show_writers,
     writers_document,
 )
+from proxy.runner.key_slice import EVERYTHING, KeySlice
 from proxy.runner.lease import RunnerLease
 from proxy.runner.ledger import Ledger, LiveCommit
 from proxy.runner.metrics import ErrorPlace, RetriedStep, RunnerMetrics
@@ -132,7 +134,7 @@ async def serve(
         store = await stack.enter_async_context(_open_store(settings.databases.store, settings.store))
         journal = await stack.enter_async_context(
             open_runner_journal(
-                settings.journal, options.name, environ, store, wait=partial(_wait_for_lease, options, metrics, stop)
+                settings.journal, options, environ, store, wait=partial(_wait_for_lease, options, metrics, stop)
             )
         )
         if journal is None:
@@ -141,7 +143,7 @@ async def serve(
         if store is not None:
             store.fence = journal.fence
         if journal.lease is not None:
-            metrics.lease_held.labels(options.name).set(1)
+            metrics.lease_held.labels(options.reader).set(1)
         if journal.lease is not None and journal.lease.taken_over:
             await _end_former_reader(settings)
         offsets = OffsetWriter(
@@ -165,7 +167,7 @@ async def serve(
             keys.digest,
             metrics=ComparatorMetrics(metrics.registry, [route.name for route in settings.routes], compare.tables),
             releases=ReleaseReader.of(settings.backends),
-            ended=lambda exchanges: EndedBatch(options.name, exchanges, reader.begun_numbers()),
+            ended=lambda ended: EndedBatch(options.reader, _counted_here(ended, options), reader.begun_numbers()),
             on_compared=_compared(use, record_mismatch),
         )
         buffer = ResultBuffer(
@@ -195,7 +197,7 @@ async def serve(
         }
         if store is not None:
             accountant = Accountant(
-                store, options.name, partial(read_writer_states, settings.journal), buffer.read_state, metrics
+                store, options.reader, partial(read_writer_states, settings.journal), buffer.read_state, metrics
             )
             upkeep["accountant"] = accountant.run
         if journal.shared is not None:
@@ -212,8 +214,8 @@ async def _wait_for_lease(
     holder = await lease.take()
     if holder is None:
         return True
-    metrics.lease_held.labels(options.name).set(0)
-    status = {"ready": False, "reader": options.name, "waits_for": holder}
+    metrics.lease_held.labels(options.reader).set(0)
+    status = {"ready": False, "reader": options.reader, "waits_for": holder}
     async with admin_server(options.host, options.port, metrics.registry, lambda: status):
         return await lease.wait(stop, lambda other: status.update(waits_for=other))
 
@@ -249,9 +251,7 @@ async def observe_noise(settings: Settings, environ: Mapping[str, str], noise: N
         if settings.journal.driver is JournalDriver.VALKEY:
             store = await stack.enter_async_context(_open_store(settings.databases.store, settings.store))
         try:
-            journal = await stack.enter_async_context(
-                open_runner_journal(settings.journal, options.name, environ, store)
-            )
+            journal = await stack.enter_async_context(open_runner_journal(settings.journal, options, environ, store))
         except JournalBusyError as error:
             raise RunnerRunningError(RUNNER_IS_UP) from error
         assert journal is not None, "without a wait there is a journal or an error"
@@ -302,6 +302,21 @@ async def second_process(settings: Settings, side: Side, url: str) -> AsyncGener
         yield client
 
 
+def _slice_of(options: RunnerSettings) -> KeySlice:
+    return KeySlice(options.slice, tuple(one.name for one in options.slices)) if options.slices else EVERYTHING
+
+
+def _counted_here(ended: Sequence[EndedExchanges], options: RunnerSettings) -> list[EndedExchanges]:
+    """Leave the losses of those writers to another slice that fall to it."""
+    owner = _slice_of(options)
+    return [
+        one
+        if one.outcome is not EndedAs.UNREAD or owner.owns_losses_of(one.writer)
+        else dataclasses.replace(one, outcome=EndedAs.OTHER_SLICE, cause="")
+        for one in ended
+    ]
+
+
 def _runner(
     options: RunnerSettings,
     effects: "EffectParts",
@@ -313,11 +328,14 @@ def _runner(
     *,
     reaches: Callable[[Side], bool],
 ) -> Runner:
-    outcomes = Outcomes(buffer, metrics)
+    key_slice = _slice_of(options)
+    outcomes = Outcomes(buffer, metrics, key_slice)
     return Runner(
         settings=options,
         resync_at_start=effects.captured and options.resync is Resync.AUTO,
-        intake=Intake(options, reader, effects.ledger, effects.served, outcomes, effects.state, metrics, reaches),
+        intake=Intake(
+            options, reader, effects.ledger, effects.served, outcomes, effects.state, metrics, reaches, key_slice
+        ),
         ledger=effects.ledger,
         mirror=mirror,
         served_effects=effects.served,
@@ -615,7 +633,7 @@ def _status(
 ) -> Callable[[], Mapping[str, object]]:
     return lambda: {
         "ready": runner.state.ready,
-        "reader": settings.runner.name,
+        "reader": settings.runner.reader,
         "capture": settings.capture.driver.value,
         "schema": schema.status,
         "shadow": {
@@ -665,9 +683,9 @@ async def _run_marked(
     metrics: RunnerMetrics,
 ) -> None:
     """Run, once the requests that a killed runner left behind have ended. That of a shared journal may have been on another machine."""
-    folder = offset_path(Path(settings.journal.directory), settings.runner.name).parent
+    folder = offset_path(Path(settings.journal.directory), settings.runner.reader).parent
     lease = journal.lease
-    marked = running_mark(folder, settings.runner.name) if lease is None else contextlib.nullcontext(lease.taken_over)
+    marked = running_mark(folder, settings.runner.reader) if lease is None else contextlib.nullcontext(lease.taken_over)
     with marked as was_killed:
         if was_killed:
             wait_s = settings.runner.timeout_s

@@ -273,7 +273,7 @@ async def open_exclusive_shadow(
         SettingsError, CaptureError: as `open_databases`.
     """
     async with (
-        runner_stopped(journal, databases, runner.name),
+        runner_stopped(journal, databases, runner.reader),
         open_databases(databases, capture, shadow_connections=runner.concurrency + 2) as opened,
     ):
         opened.refuse_contradictions(compare)

@@ -18,6 +18,7 @@ from proxy.http1.forwarding_headers import parse_traceparent
 from proxy.journal.driver import JournalEntry, UnjournaledPeriod, UnreadRange
 from proxy.journal.redaction import is_redacted
 from proxy.runner.clock import now_us
+from proxy.runner.key_slice import EVERYTHING, KeySlice
 from proxy.runner.ledger import Ledger
 from proxy.runner.metrics import ErrorPlace, RunnerMetrics
 from proxy.runner.outcomes import Outcomes
@@ -112,6 +113,7 @@ class Intake:
 
     Attributes:
         reaches: whether a side has a shadow instance.
+        slice: exchanges that this runner mirrors; the changes of all others are applied to the shadow as they are.
         known_us: exchanges that ended before this Unix time have been read; 0 before the first reading.
     """
 
@@ -123,6 +125,7 @@ class Intake:
     state: ShadowState
     metrics: RunnerMetrics
     reaches: Callable[[Side], bool]
+    slice: KeySlice = EVERYTHING
     known_us: int = 0
     _lost: deque[UnjournaledPeriod] = field(default_factory=lambda: deque[UnjournaledPeriod](maxlen=LOST_MAX))
     _deferred: list[tuple[int, ReadExchange]] = field(default_factory=list[tuple[int, ReadExchange]])
@@ -204,7 +207,8 @@ class Intake:
                 raise
             survived(ErrorPlace.INTAKE, self.metrics)
             self.state.request_resync(ResyncReason.ERROR, changes_missed=True)
-            await self.outcomes.end(read.entry, None, RunnerSkip.INTERNAL)
+            internal = RunnerSkip.INTERNAL if read.cause is not RunnerSkip.OTHER_SLICE else read.cause
+            await self.outcomes.end(read.entry, None, internal)
 
     def _open(self, entry: JournalEntry, delivered_us: int) -> ReadExchange:
         exchange = entry.exchange
@@ -254,6 +258,8 @@ class Intake:
 
     def _refusal(self, exchange: Exchange) -> SkipCause | None:
         """Return the cause for which this exchange is not mirrored, whatever else runs."""
+        if not self.slice.owns(exchange):
+            return RunnerSkip.OTHER_SLICE
         policy = policy_of(exchange)
         if policy is not None:
             return policy

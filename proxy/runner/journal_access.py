@@ -17,6 +17,7 @@ from comparator.settings import StoreSettings
 from comparator.store.store import Fence, Store
 from proxy.config.databases import DatabasesSettings
 from proxy.config.journal import JournalDriver, JournalSettings
+from proxy.config.runner import RunnerSettings
 from proxy.errors import JournalBusyError, RunnerRunningError
 from proxy.journal.driver import JournalPosition, JournalReader
 from proxy.journal.registry import journal_exists, journal_keys, open_reader, open_shared
@@ -60,7 +61,7 @@ class RunnerJournal:
 @asynccontextmanager
 async def open_runner_journal(
     journal: JournalSettings,
-    name: str,
+    runner: RunnerSettings,
     environ: Mapping[str, str],
     store: Store | None,
     *,
@@ -70,7 +71,7 @@ async def open_runner_journal(
 
     Args:
         journal: section of the settings.
-        name: of the runner.
+        runner: section of the settings, for the names of the readers.
         environ: for SHADOW_JOURNAL_KEY.
         store: keeps the place in a shared journal.
         wait: takes the lease of a shared journal, and returns False if it is not to be waited for any more; the block then gets None.
@@ -83,17 +84,17 @@ async def open_runner_journal(
     """
     keys = journal_keys(journal, environ)
     if journal.driver is JournalDriver.FILES:
-        with open_reader(journal, name, keys=keys, environ=environ, skip_undecodable=True) as reader:
+        with open_reader(journal, runner.reader, keys=keys, environ=environ, skip_undecodable=True) as reader:
             yield RunnerJournal(reader)
         return
     assert store is not None, "proxy.config.checks requires a store"
-    lease = RunnerLease(store, name)
+    lease = RunnerLease(store, runner.reader, runner.readers)
     if wait is not None and not await wait(lease):
         yield None
         return
     holder = None if lease.epoch else await lease.take()
     if holder is not None:
-        raise JournalBusyError(f"{holder} reads the journal as {name!r}: stop that runner first")
+        raise JournalBusyError(f"{holder} reads the journal as {runner.reader!r}: stop that runner first")
     async with (
         holding(lease),
         open_shared(journal, lease, keys=keys, environ=environ, skip_undecodable=True) as shared,

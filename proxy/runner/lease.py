@@ -14,7 +14,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -41,6 +41,7 @@ class RunnerLease:
     Args:
         store: where verdicts are kept.
         reader: name of the runner.
+        readers: the names of the runners of all slices, this one among them.
 
     Attributes:
         epoch: of the lease; 0 while it is not held.
@@ -48,7 +49,7 @@ class RunnerLease:
         numbers, lost, live_us: the place where the runner before had come to.
     """
 
-    def __init__(self, store: Store, reader: str) -> None:
+    def __init__(self, store: Store, reader: str, readers: Sequence[str] = ()) -> None:
         self.epoch = 0
         self.taken_over = False
         self.numbers: Mapping[str, int] = {}
@@ -56,6 +57,7 @@ class RunnerLease:
         self.live_us = 0
         self._store = store
         self._reader = reader
+        self._readers = readers or (reader,)
         self._holder = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
         self._staged: tuple[Mapping[str, int], int] | None = None
 
@@ -66,6 +68,7 @@ class RunnerLease:
             StoreUnavailableError: the store did not answer.
         """
         async with self._store.connection() as conn:
+            await journal_offsets.add_readers(conn, self._readers)
             before = await journal_offsets.lease_state(conn, self._reader)
             epoch = await journal_offsets.take_lease(
                 conn, self._reader, holder=self._holder, ttl=dt.timedelta(seconds=TTL_S)

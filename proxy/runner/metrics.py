@@ -98,6 +98,11 @@ class RunnerMetrics:
             ["cause"],
             registry=registry,
         )
+        self.other_slice = Counter(
+            "shadow_other_slice_total",
+            "Exchanges that the runner of another slice mirrors or counts; not among those skipped.",
+            registry=registry,
+        )
         self.in_flight = Gauge(
             "shadow_in_flight", "Exchanges in the journal that have no outcome yet.", registry=registry
         )
@@ -288,6 +293,6 @@ class RunnerMetrics:
     @property
     def ended(self) -> float:
         """Exchanges that have their outcome, or were lost."""
-        counters = (self.compared, self.skipped, self.failed, self.dropped)
+        counters = (self.compared, self.skipped, self.failed, self.dropped, self.other_slice)
         samples = [s for c in counters for metric in c.collect() for s in metric.samples]
         return sum(s.value for s in samples if s.name.endswith("_total"))

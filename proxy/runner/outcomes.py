@@ -5,9 +5,10 @@ from typing import Protocol
 
 from comparator.exchanges.comparison import Verdict
 from proxy.journal.driver import JournalEntry, UnreadRange
+from proxy.runner.key_slice import EVERYTHING, KeySlice
 from proxy.runner.metrics import RunnerDropCause, RunnerMetrics
 from proxy.runner.mirror import MirrorResult
-from proxy.runner.skip_causes import SkipCause
+from proxy.runner.skip_causes import RunnerSkip, SkipCause
 
 
 class OutcomeBuffer(Protocol):
@@ -32,6 +33,7 @@ class Outcomes:
 
     buffer: OutcomeBuffer
     metrics: RunnerMetrics
+    slice: KeySlice = EVERYTHING
     _entries: dict[str, JournalEntry] = field(default_factory=dict[str, JournalEntry])
     _delivered_us: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -54,7 +56,10 @@ class Outcomes:
 
     def end_unread(self, unread: UnreadRange) -> None:
         """Count exchanges that could not be read, and pass them on."""
-        self.metrics.dropped.labels(RunnerDropCause(unread.cause.value)).inc(unread.count)
+        if self.slice.owns_losses_of(unread.writer):
+            self.metrics.dropped.labels(RunnerDropCause(unread.cause.value)).inc(unread.count)
+        else:
+            self.metrics.other_slice.inc(unread.count)
         self.buffer.add_unread(unread)
 
     async def end(self, entry: JournalEntry, mirrored: MirrorResult | None, cause: SkipCause | None) -> None:
@@ -69,7 +74,10 @@ class Outcomes:
         comparison = mirrored.comparison if mirrored is not None else None
         if comparison is None:
             assert cause is not None, "an exchange without a comparison has a cause"
-            self.metrics.skipped.labels(exchange.route, cause.value).inc()
+            if cause is RunnerSkip.OTHER_SLICE:
+                self.metrics.other_slice.inc()
+            else:
+                self.metrics.skipped.labels(exchange.route, cause.value).inc()
         elif comparison.verdict is Verdict.FAILED:
             self.metrics.failed.labels(exchange.route, comparison.cause_label).inc()
         else:

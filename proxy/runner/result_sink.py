@@ -23,6 +23,7 @@ from proxy.runner.intake import trace_id_of
 from proxy.runner.mirror import MirrorResult
 from proxy.runner.releases import ReleaseReader
 from proxy.runner.result_buffer import Outcome
+from proxy.runner.skip_causes import RunnerSkip
 
 logger = logging.getLogger(__name__)
 
@@ -155,12 +156,14 @@ def _skipped(batch: Sequence[Outcome]) -> Counter[tuple[str, dt.datetime, str, s
             outcome.cause.value,
         )
         for outcome in batch
-        if outcome.cause is not None
+        if outcome.cause not in (None, RunnerSkip.OTHER_SLICE)
     )
 
 
 def _ended_as(outcome: Outcome) -> tuple[EndedAs, str]:
     comparison = outcome.mirrored.comparison if outcome.mirrored is not None else None
+    if outcome.cause is RunnerSkip.OTHER_SLICE:
+        return EndedAs.OTHER_SLICE, ""
     if comparison is None:
         return EndedAs.SKIPPED, outcome.cause.value if outcome.cause is not None else ""
     if comparison.verdict is Verdict.FAILED:

@@ -11,6 +11,8 @@ class RunnerSkip(StrEnum):
     """Causes that only the runner finds; those of the proxy's policies are in `Skip`."""
 
     # Found when the exchange is read.
+    OTHER_SLICE = "other_slice"
+    """Its key belongs to another slice (`runner.slices`), whose runner mirrors and counts it."""
     SERVED_FAILED = "served_failed"
     """The served side gave no response."""
     TRUNCATED_REQUEST = "truncated_request"

@@ -120,6 +120,7 @@ _SKIPPED: Final[dict[SkipCause, tuple[str, str]]] = {
     RunnerSkip.SLOW: ("it took longer than `runner.claim_wait_ms`", RUNBOOK_SKIPPED),
     RunnerSkip.LATE: ("it was read too late for its rows to be told apart", RUNBOOK_SKIPPED),
     RunnerSkip.DUPLICATE_ID: ("an earlier exchange has its id", RUNBOOK_SKIPPED),
+    RunnerSkip.OTHER_SLICE: ("the runner of another slice mirrors it", RUNBOOK_SKIPPED),
     RunnerSkip.REPEATED: ("it was read again after a restart, and had its outcome before", RUNBOOK_SKIPPED),
     RunnerSkip.UNKNOWN_POLICY: ("a newer proxy skipped it for a cause that is not known here", RUNBOOK_SKIPPED),
     RunnerSkip.AMBIGUOUS: ("its rows match several requests", RUNBOOK_SKIPPED),

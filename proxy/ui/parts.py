@@ -7,6 +7,7 @@ import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import aiohttp
@@ -23,7 +24,7 @@ from proxy.journal.registry import journal_exists
 from proxy.rollout.admin_client import AdminClient, AdminEndpoint, AdminResponse, endpoints_of
 from proxy.rollout.rollback_impact import RollbackImpact
 from proxy.rollout.rollback_impact_collector import ImpactSources, collect_impact
-from proxy.runner.accountant import account, runner_document, runner_state
+from proxy.runner.accountant import RUNNER_TIMEOUT_S, account, runner_document, runner_state
 
 T = TypeVar("T")
 PART_TIMEOUT_S: Final = 2.5
@@ -158,7 +159,21 @@ class InstallationReader:
         )
 
     async def _runner(self) -> Mapping[str, Any]:
-        return await runner_document(self._session, self.runner_url)
+        """Return the document of the runner; with slices that of the one furthest behind.
+
+        Raises:
+            ConnectionError: the runner of a slice does not answer, while others may.
+        """
+        runner = self.settings.runner
+        answers = await asyncio.gather(
+            *(asked(partial(runner_document, self._session, url), RUNNER_TIMEOUT_S * 2) for url in runner.urls)
+        )
+        documents = [answer.value for answer in answers if answer.value is not None]
+        if len(documents) < len(answers):
+            names = [f"slice {one.name}: " for one in runner.slices] or [""]
+            away = [f"{name}{one.error}" for name, one in zip(names, answers, strict=True) if one.value is None]
+            raise ConnectionError(", ".join(away))
+        return max(documents, key=lambda document: document.get("lag_s") or 0.0)
 
     async def _store(self) -> StorePart:
         async with self.store.connection() as conn:
@@ -167,8 +182,8 @@ class InstallationReader:
 
     @property
     def runner_url(self) -> str:
-        """The base URL of the runner's admin port."""
-        return f"http://{self.settings.runner.host}:{self.settings.runner.port}"
+        """The base URL of the runner's admin port; with slices that of the first."""
+        return self.settings.runner.urls[0]
 
     async def impact(self) -> RollbackImpact:
         """Determine what a rollback would cost."""
@@ -184,12 +199,12 @@ class InstallationReader:
         if not journal_exists(self.settings.journal):
             raise ProxyError(f"there is no journal in {self.settings.journal.directory} on this machine")
         async with self.store.connection() as conn:
-            state = await runner_state(self._session, self.runner_url, conn, self.settings)
+            state = await runner_state(self._session, conn, self.settings)
             writers = await account(conn, state, self.settings)
             return ExchangeAccounts(writers, await self._ended(conn))
 
     async def _ended(self, conn: Connection) -> tuple[EndedTotal, ...]:
-        return await ended.ended_totals(conn, self.settings.runner.name)
+        return await ended.ended_totals(conn, *self.settings.runner.readers)
 
 
 def broadcast(

@@ -14,6 +14,7 @@ import yaml
 from comparator.store.ended import ended_totals
 from comparator.store.store import Store
 from proxy.config.settings import Settings
+from proxy.config.slices import slice_settings
 from proxy.rollout.accounting import total
 from tests.support.paths import ROOT
 from tests.support.scraping import until
@@ -27,6 +28,7 @@ class RunnerProcess:
 
     settings: Settings
     folder: Path
+    slice_name: str = ""
     process: asyncio.subprocess.Process | None = None
     config: Path = field(init=False)
 
@@ -37,12 +39,14 @@ class RunnerProcess:
     async def start(self) -> None:
         """Start the runner and wait for its first resync, after which it compares."""
         await self.launch()
-        await until(self.settings.runner.port, lambda s: total(s, "shadow_resyncs_total") >= 1)
+        await until(
+            slice_settings(self.settings, self.slice_name).runner.port, lambda s: total(s, "shadow_resyncs_total") >= 1
+        )
 
     async def launch(self) -> None:
         """Start the process."""
         log = (self.folder / "runner.log").open("ab")
-        command = [sys.executable, "-m", "proxy", "runner", "--config", str(self.config)]
+        command = [sys.executable, "-m", "proxy", "runner", "--config", str(self.config), "--slice", self.slice_name]
         self.process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stderr=log, env={**os.environ})
         log.close()
 
@@ -66,12 +70,12 @@ class RunnerProcess:
         return (self.folder / "runner.log").read_text()
 
 
-async def settled(store: Store, name: str, count: int) -> Counter[str]:
-    """Wait until so many exchanges have an outcome of the runner of this name; return them by outcome."""
+async def settled(store: Store, count: int, *names: str) -> Counter[str]:
+    """Wait until so many exchanges have an outcome of the runner of this name, or of those of all slices; return them by outcome."""
     async with asyncio.timeout(WAIT_S):
         while True:
             async with store.connection() as conn:
-                totals = await ended_totals(conn, name)
+                totals = await ended_totals(conn, *names)
             outcomes: Counter[str] = Counter()
             for one in totals:
                 outcomes[one.outcome.value] += one.count

@@ -87,24 +87,24 @@ async def test_proxy_ships_to_the_runner_whatever_is_killed(
             try:
                 await asyncio.gather(proxy.start(), runner.start())
                 await send(session, proxy.port, parts[0])
-                await settled(store, lab.runner.name, PART)
+                await settled(store, PART, lab.runner.name)
                 server.stop()
                 await send(session, proxy.port, parts[1])
                 server.start()
-                await settled(store, lab.runner.name, 2 * PART)
+                await settled(store, 2 * PART, lab.runner.name)
                 killed = shipper_pid(spool)
                 os.kill(killed, signal.SIGKILL)
                 await send(session, proxy.port, parts[2])
-                await settled(store, lab.runner.name, 3 * PART)
+                await settled(store, 3 * PART, lab.runner.name)
                 assert shipper_pid(spool) != killed
                 await send(session, proxy.port, parts[3])
                 proxy.send_signal(signal.SIGTERM)
                 assert proxy.process
                 assert await proxy.process.wait() == 0
                 assert not is_alive(shipper_pid(spool))
-                outcomes = await settled(store, lab.runner.name, 4 * PART)
+                outcomes = await settled(store, 4 * PART, lab.runner.name)
                 await until(lab.runner.port, lambda s: not total(s, "shadow_waiting"))
-                accounts = await read_accounts(session, f"http://127.0.0.1:{lab.runner.port}", settings)
+                accounts = await read_accounts(session, settings)
                 shown = await asyncio.to_thread(
                     main, ["journal", "ship", "--status", "--config", str(tmp_path / "config.yaml")]
                 )

@@ -88,12 +88,12 @@ async def _run(lab: MirrorLab, server: RedisServer, folder: Path) -> None:
             await working.start()
             await standby.launch()
             await serve(lab, session, proxies)
-            await settled(store, lab.runner.name, PART)
+            await settled(store, PART, lab.runner.name)
             # The broker loses everything, with exchanges under way.
             server.stop()
             await serve(lab, session, proxies)
             server.start()
-            await settled(store, lab.runner.name, 2 * PART)
+            await settled(store, 2 * PART, lab.runner.name)
             # The runner is killed with exchanges under way, and the one that waits takes over.
             port = standby_settings.runner.port
             samples = await until(port, lambda s: "shadow_lease_held" in s)
@@ -101,12 +101,12 @@ async def _run(lab: MirrorLab, server: RedisServer, folder: Path) -> None:
             await serve(lab, session, proxies)
             await working.kill()
             await serve(lab, session, proxies)
-            outcomes = await settled(store, lab.runner.name, 4 * PART)
+            outcomes = await settled(store, 4 * PART, lab.runner.name)
             await until(port, lambda s: not total(s, "shadow_waiting") and not total(s, "shadow_resync_pending"))
             samples = await scrape(port)
             assert total(samples, "shadow_lease_held") == 1
             assert total(samples, "shadow_writer_lost_total") == 0
-            accounts = await read_accounts(session, f"http://127.0.0.1:{port}", standby_settings)
+            accounts = await read_accounts(session, standby_settings)
             equal = await _equal(lab)
             assert await standby.stop() == 0
         finally:

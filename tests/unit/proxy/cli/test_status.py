@@ -15,6 +15,7 @@ from proxy.cli.exit_codes import Exit
 from proxy.cli.status import ProxyStatus, Status, as_json, exit_of, render
 from proxy.journal.reconciliation import WriterAccount
 from proxy.rollout.accounting import Accounting, Reading
+from proxy.runner.accountant import SliceState
 
 ONE = (ProxyStatus("127.0.0.1:9901", {"stage": "s"}),)
 
@@ -54,6 +55,21 @@ def test_tables_that_are_not_compared_are_named_with_the_reasons() -> None:
         in lines
     )
     assert "schema    not captured, so rows are not compared: session, task" in lines
+
+
+def test_slices_are_listed_and_one_that_is_away_is_named() -> None:
+    slices = (
+        SliceState("a", "host 1", True, 0),
+        SliceState("b", "host 2", False, 40),
+        SliceState("c", "", False, None),
+    )
+    status = Status(ONE, None, None, {}, slices=slices)
+    assert render(status).splitlines()[-3:] == [
+        "slice     a: host 1, 0 exchanges without its outcome",
+        "slice     b: AWAY, its last runner was host 2, 40 exchanges without its outcome: those of its keys are not mirrored",
+        "slice     c: AWAY, none has ever run: those of its keys are not mirrored",
+    ]
+    assert [one["works"] for one in json.loads(as_json(status))["slices"]] == [True, False, False]
 
 
 def account(**changes: Any) -> WriterAccount:
@@ -150,12 +166,12 @@ def test_no_proxy_hides_behind_the_first_one(other: dict[str, Any], line: str) -
         (
             Reading(Accounting(in_flight=-158)),
             None,
-            "unknown: a proxy did not answer, or has started later than the runner",
+            "unknown: a process did not answer, or a proxy has started later than the runner",
         ),
         (
             Reading(Accounting(in_flight=3), silent=("http://a: TimeoutError",)),
             None,
-            "unknown: a proxy did not answer, or has started later than the runner",
+            "unknown: a process did not answer, or a proxy has started later than the runner",
         ),
         (Reading(Accounting(in_flight=-158)), (WriterAccount("w", 4, NO_NUMBERS, 1, 2, 9, NO_NUMBERS),), "       7"),
     ],

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comparator.exchanges.number_ranges import EndedNumbers, NumberRanges
-from proxy.journal.reconciliation import RunnerState, WriterState, reconcile
+from proxy.journal.reconciliation import RunnerState, WriterState, combined, reconcile
 
 WRITER = WriterState("w0-3f2a", offered=4720, written=4715, running=True)
 RUNNER = RunnerState({"w0-3f2a": 4710}, {"w0-3f2a": NumberRanges.of(4709, 4710)})
@@ -19,6 +19,25 @@ def test_everything_is_somewhere() -> None:
     assert (account.queued, account.unread, account.in_flight, account.ended) == (5, 5, 2, 4708)
     assert not account.missing
     assert not account.unwritten
+
+
+def test_exchange_of_slices_has_ended_when_it_has_in_each() -> None:
+    ahead = RunnerState({"w0-3f2a": 4715}, {"w0-3f2a": NumberRanges.of(4714, 4714)})
+    runner = combined([RUNNER, ahead, RunnerState({"w0-3f2a": 4712}, {})])
+    ended = EndedNumbers.of_all(
+        [
+            EndedNumbers(NumberRanges.of(1, 4708), NumberRanges.of(7, 8)),
+            EndedNumbers(NumberRanges.of(1, 4713)),
+            EndedNumbers(NumberRanges([(1, 4699), (4701, 4712)]), NumberRanges.of(9, 9)),
+        ]
+    )
+    (account,) = reconcile([WRITER], runner, {"w0-3f2a": ended})
+    assert (account.ended, str(account.missing), str(account.lost)) == (4707, "4700", "7 to 9")
+    assert (account.in_flight, account.unread) == (3, 5)
+
+
+def test_slice_that_has_not_begun_with_a_writer_has_read_nothing_of_it() -> None:
+    assert combined([RUNNER, RunnerState({}, {})]).read == {"w0-3f2a": 0}
 
 
 def test_exchange_lost_between_runner_and_store_is_named() -> None:

@@ -70,10 +70,13 @@ async def test_reading_is_of_every_process_and_names_those_that_are_silent() -> 
         )
         both = await read_all(MetricsPages((first, second), (runner,), (), 5.0), timeout_s=5.0)
         one = await read_all(MetricsPages((first, stopped), (runner,), (), 5.0), timeout_s=5.0)
+        partial = await read_all(MetricsPages((first,), (runner, stopped), (), 5.0), timeout_s=5.0)
         with pytest.raises(ConnectionError, match="/stopped: ClientResponseError"):
             await read_all(MetricsPages((first,), (stopped,), (), 5.0), timeout_s=5.0)
     assert (both.accounting.served, both.accounting.in_flight, both.accounting.balance) == (40, 34 - 26, 0)
     assert (both.silent, both.lag_s) == ((), 1.5)
+    assert partial.away == (f"{stopped}: ClientResponseError",)
+    assert partial.accounting.compared == {"match": 22, "mismatch": 1}
     assert (one.accounting.served, one.silent) == (20, (f"{stopped}: ClientResponseError",))
 
 

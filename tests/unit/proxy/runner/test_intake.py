@@ -16,6 +16,7 @@ from proxy.journal.driver import JournalEntry, UnjournaledPeriod, UnreadCause, U
 from proxy.journal.redaction import is_redacted
 from proxy.runner.clock import now_us
 from proxy.runner.intake import Intake, trace_id_of
+from proxy.runner.key_slice import EVERYTHING, KeySlice
 from proxy.runner.ledger import Ledger, MirrorRun
 from proxy.runner.metrics import RunnerMetrics
 from proxy.runner.mirror import MirrorResult
@@ -112,6 +113,7 @@ async def read(
     comparable_from_us: int = 0,
     resumed_us: int = 0,
     safe_routes: frozenset[str] = frozenset(),
+    key_slice: KeySlice = EVERYTHING,
 ) -> tuple[Causes, list[str]]:
     """Read the exchanges; return the causes, and the ids of those that will be mirrored."""
     metrics, causes, settings = RunnerMetrics(CollectorRegistry()), Causes(), RunnerSettings()
@@ -124,7 +126,7 @@ async def read(
         else NoServedAttribution(ledger, safe_routes)
     )
     outcomes, source = Outcomes(causes, metrics), OneBatch(exchanges, state)
-    await Intake(settings, source, ledger, served, outcomes, state, metrics, lambda _: reaches).run()
+    await Intake(settings, source, ledger, served, outcomes, state, metrics, lambda _: reaches, key_slice).run()
     return causes, [item.exchange.id for _, item in ledger.start_ready(100) if isinstance(item, MirrorRun)]
 
 
@@ -142,6 +144,18 @@ async def read(
 async def test_exchange_that_cannot_be_mirrored_is_skipped_by_its_cause(given: Exchange, cause: str) -> None:
     causes, mirrored = await read(given)
     assert (causes.read, causes.by_id, mirrored) == (["e1"], {"e1": cause}, [])
+
+
+async def test_exchange_is_mirrored_or_skipped_by_the_slice_that_owns_it_alone() -> None:
+    names = ("a", "b")
+    given = [exchange(number, request(), skip="policy" if number % 2 else "") for number in range(1, 21)]
+    of_a, of_b = [await read(*given, key_slice=KeySlice(name, names)) for name in names]
+    assert not set(of_a[1]) & set(of_b[1])
+    assert {*of_a[1], *of_b[1]} == {one.id for one in given if not one.skip}
+    own = [{name for name, cause in causes.by_id.items() if cause == "policy"} for causes, _ in (of_a, of_b)]
+    assert not own[0] & own[1]
+    assert own[0] | own[1] == {one.id for one in given if one.skip}
+    assert all(len(causes.by_id) + len(mirrored) == 20 for causes, mirrored in (of_a, of_b))
 
 
 async def test_side_without_a_shadow_instance_is_not_mirrored() -> None:
