@@ -11,7 +11,7 @@
 `runner` carries them out, `shadow_state` holds since when the shadow can be compared with, and `checkpoint` how far journal and log are
 done. `row_writer` reads back what it has written (`row_readback`), and `row_sampler` compares rows that nothing touches; a resync
 copies `uncaptured_parents` where it must. `databases` opens live and shadow, `safety_check` refuses a shadow that may be live, `parent_lookup` finds the keys of parent rows,
-`journal_access` opens the journal, a shared one under the `lease` of the runner's name;
+`journal_access` opens the journal, a shared one under the `lease` of the runner's name; `key_slice` divides the exchanges among several runners;
 `mismatch_journal` copies exchanges that differed, `configuration_use` notes which rules and tables are in use, and `rules_reload` reloads the comparison rules. `cause_solving`
 solves causes from what is stored, `accountant` names exchanges that are missing, and `releases` reads the releases of both sides.
 `admin` and `metrics` are the runner's port and its counts. `survival` keeps the loops alive through errors, `offset_writer` stores the
@@ -23,6 +23,6 @@ each result until they are known to have been the same, and `shadow_shapes` and 
 With `capture.driver: off`, `no_capture` has null objects for every part that deals with row changes. `calibrate` and
 `shadow replay --to both` use the same parts in the runner's place, through `databases.open_exclusive_shadow`.
 
-Pure, without I/O and clock: checkpoint, key_scheduler, ledger, row_plan, row_readback, row_sql, row_targets, schema_agreement,
+Pure, without I/O and clock: checkpoint, key_scheduler, key_slice, ledger, row_plan, row_readback, row_sql, row_targets, schema_agreement,
 shadow_attribution, skip_causes, transaction_snapshot.
 """
