@@ -9,6 +9,7 @@ import re
 
 from comparator.capture.errors import DecodeError
 
+_PLAIN = re.compile(r'[^"()\\]*')
 _FIELD = re.compile(r'"((?:[^"\\]+|""|\\\\)*)"|([^",()\\]*)')
 
 
@@ -21,6 +22,9 @@ def parse(text: str) -> list[str | None]:
     if text[:1] != "(" or text[-1:] != ")":
         raise DecodeError("not the text of a row")
     end = len(text) - 1
+    if _PLAIN.fullmatch(text, 1, end):
+        # Most rows: no field is quoted.
+        return [value or None for value in text[1:end].split(",")]
     values: list[str | None] = []
     at = 1
     while True:

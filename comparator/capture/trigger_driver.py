@@ -11,8 +11,15 @@ the next; positions are comparable with LSNs.
 
 Rows are delivered before the DELETE is committed. Rows that a lost connection returns to the log are recognised by their xid.
 
-The first row that a transaction wrote to a table, or to a partition, carries its columns as they were then, and so does the first after a
-change of a definition. They hold for the rows after it, so that each is decoded by the definition that it was written under.
+An image has no names: they and the types are read from the catalogue behind the rows, in the same read. A transaction that has redefined
+a table itself wrote the columns into each of its rows. What others wrote in the moment before a change of a definition comes under the new
+one if it has as many columns, else under the one before; that is at most one read old, and the runner pauses a table that was redefined
+before it judges what was written to it. A row that neither fits is an interruption.
+
+    read 1    rows of xid 70                  a is (first, last)
+    read 2    rows of xid 71 and 73           a is (first, last, email): 72 was ALTER TABLE a ADD COLUMN email
+              (f,l)     of 71                 first, last: the definition before
+              (f,l,e)   of 73                 first, last, email
 
 What triggers of the application change is logged before all of the statement is that fired them: `change_order` puts it right.
 """
@@ -22,25 +29,26 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
 import asyncpg
 
 from comparator.capture.change_order import in_order
-from comparator.capture.errors import CaptureClosedError, ChangeLogError, DecodeError
+from comparator.capture.errors import CaptureClosedError, ChangeLogError
 from comparator.capture.pgoutput import table_name
 from comparator.capture.reconnecting import CLOSE_TIMEOUT_S, LOST, ReconnectingCapture
 from comparator.capture.row_text import parse
 from comparator.capture.session import connect
 from comparator.capture.settings import CaptureSettings
-from comparator.capture.trigger_log import logged_tables
+from comparator.capture.trigger_log import TRIGGER, logged_tables
 from comparator.exchanges.row_changes import (
     REQUEST_MESSAGE_PREFIX,
     LogicalMessage,
     Op,
-    Row,
     RowChange,
     RowDescription,
     Transaction,
@@ -53,6 +61,9 @@ LEASE_S = 60
 """Time for which triggers write after the reader's last renewal; the reader renews the lease every quarter of it."""
 
 OPS = {"INSERT": Op.INSERT, "UPDATE": Op.UPDATE, "DELETE": Op.DELETE, "TRUNCATE": Op.TRUNCATE}
+
+Definitions = Sequence[tuple[str, ...]]
+"""The columns of a table, each as `type:modifier:name`: now, and when they were read before."""
 
 DESCRIPTIONS_KEPT = 2_000
 """Definitions of tables that are kept: the changes of a table share one object until its definition changes."""
@@ -88,6 +99,12 @@ JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
 WHERE i.indisprimary AND k.number <= i.indnkeyatts AND i.indrelid = ANY($1::oid[]) GROUP BY 1
 """
 
+DEFINITIONS = """
+SELECT attrelid::bigint AS oid, array_agg(atttypid || ':' || atttypmod || ':' || attname ORDER BY attnum) AS columns
+FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped AND (attrelid = ANY($1::oid[])
+    OR $2::text <> '' AND attrelid IN (SELECT tgrelid FROM pg_trigger WHERE tgname = $2::text)) GROUP BY 1
+"""
+
 TAKE = """
 DELETE FROM {schema}.log RETURNING seq, xid, pg_wal_lsn_diff(lsn, '0/0')::bigint AS lsn,
     (extract(epoch FROM at) * 1000000)::bigint AS at_us, application, request, schema_name, relation, op, before, after,
@@ -109,6 +126,7 @@ class TriggerCapture(ReconnectingCapture):
         self._leased_s = 0.0
         self._uncertain: frozenset[int] = frozenset()
         self._primary_keys: dict[int, Sequence[str]] = {}
+        self._columns: dict[int, tuple[str, ...]] = {}
 
     def _loses_transactions(self) -> bool:
         # The log outlives the connection. Whether it outlived a crash of the server is checked when it is opened again.
@@ -134,6 +152,7 @@ class TriggerCapture(ReconnectingCapture):
         else:
             return
         await conn.execute(self._sql(MARK), self._reader, timeout=self._call_s)
+        await self._read_definitions(conn, (), trigger=TRIGGER)
         self._marked = True
 
     async def _lock_log(self, conn: asyncpg.Connection) -> None:
@@ -179,7 +198,13 @@ class TriggerCapture(ReconnectingCapture):
             reached = await conn.fetchrow(REACHED, timeout=self._call_s)
             rows = await conn.fetch(self._sql(TAKE), timeout=self._call_s)
             await self._learn_keys(conn, {row["table_oid"] for row in rows})
-            for transaction in transactions(rows, after=self.position, keys=self._primary_keys):
+            definitions = await self._read_definitions(conn, {row["written_oid"] for row in rows})
+            taken = transactions(rows, after=self.position, keys=self._primary_keys, definitions=definitions)
+            if taken.undecoded:
+                self._interruptions += 1
+                extra = {"tables": sorted(taken.undecoded), "interruptions": self._interruptions}
+                logger.warning("capture_definition_unknown", extra={"driver": self.name, **extra})
+            for transaction in taken.transactions:
                 if transaction.xid not in self._uncertain:
                     delivery.take(transaction)
             self._uncertain = frozenset(row["xid"] for row in rows)
@@ -197,6 +222,21 @@ class TriggerCapture(ReconnectingCapture):
             for row in await conn.fetch(PRIMARY_KEYS, sorted(unknown), timeout=self._call_s):
                 self._primary_keys[row["oid"]] = row["columns"]
 
+    async def _read_definitions(
+        self, conn: asyncpg.Connection, tables: Iterable[int], *, trigger: str = ""
+    ) -> Mapping[int, Definitions]:
+        """Read the columns of these tables and partitions, and of all with this trigger; return those of the former."""
+        oids = sorted(tables)
+        if not oids and not trigger:
+            return {}
+        before = {oid: self._columns[oid] for oid in oids if oid in self._columns}
+        read = await conn.fetch(DEFINITIONS, oids, trigger, timeout=self._call_s)
+        self._columns |= {row["oid"]: tuple(row["columns"]) for row in read}
+        # (a table that was dropped is known from the last time)
+        return {
+            oid: (self._columns[oid], *([before[oid]] if oid in before else ())) for oid in oids if oid in self._columns
+        }
+
     def _sql(self, template: str) -> str:
         return template.format(schema=f'"{self._settings.log_schema}"')
 
@@ -210,47 +250,96 @@ class TriggerCapture(ReconnectingCapture):
         await disconnect(conn, timeout_s=CLOSE_TIMEOUT_S)
 
 
-def transactions(rows: Sequence[asyncpg.Record], *, after: int, keys: Mapping[int, Sequence[str]]) -> list[Transaction]:
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The transactions of one read.
+
+    Attributes:
+        transactions: in commit order.
+        undecoded: tables of which rows are left out, because no known definition fits them.
+    """
+
+    transactions: Sequence[Transaction]
+    undecoded: AbstractSet[str]
+
+
+def transactions(
+    rows: Sequence[asyncpg.Record],
+    *,
+    after: int,
+    keys: Mapping[int, Sequence[str]],
+    definitions: Mapping[int, Definitions],
+) -> Taken:
     """Assemble rows of the change log into transactions in commit order.
 
     Args:
         rows: rows of the log, in any order.
         after: position of the last delivered transaction; those returned have increasing positions above it.
         keys: columns of the primary key by the table's oid.
+        definitions: columns by the oid of the table or partition that was written to.
 
     Raises:
-        DecodeError: an image does not have the columns that its row carries.
+        DecodeError: an image is not the text of a row.
     """
     by_seq = sorted(rows, key=lambda row: (row["xid"], row["seq"]))
     groups = [list(group) for _, group in groupby(by_seq, key=lambda row: row["xid"])]
     assembled: list[Transaction] = []
+    undecoded: set[str] = set()
+    known: dict[tuple[int, int], Sequence[RowDescription]] = {}
     for group in sorted(groups, key=lambda group: group[-1]["seq"]):
         last = group[-1]
         after = max(after + 1, last["lsn"])
         request = next((row["request"] for row in group if row["request"]), "")
-        described: dict[int, tuple[str, ...]] = {}
+        changes: list[RowChange] = []
+        redefined = {row["written_oid"] for row in group if row["columns"] is not None}
+        for row in group:
+            written = row["written_oid"], row["table_oid"]
+            if row["columns"] is not None:
+                fitting: Sequence[RowDescription] = [_description(row["table_oid"], tuple(row["columns"]))]
+            else:
+                fitting = known.get(written) or known.setdefault(written, _descriptions(row, definitions))
+            # (what a transaction wrote before it redefined a table is rather under the former definition)
+            change = _change(row, fitting[::-1] if written[0] in redefined else fitting)
+            if change is None:
+                undecoded.add(table_name(row["schema_name"], row["relation"]))
+            else:
+                changes.append(change)
         assembled.append(
             Transaction(
                 xid=last["xid"] & 0xFFFFFFFF,
                 commit_lsn=after,
                 end_lsn=after,
                 committed_us=last["at_us"],
-                changes=in_order([_change(row, described) for row in group], keys),
+                changes=in_order(changes, keys),
                 messages=(LogicalMessage(REQUEST_MESSAGE_PREFIX, request),) if request else (),
                 application=last["application"],
             )
         )
-    return assembled
+    return Taken(assembled, undecoded)
 
 
-def _change(row: asyncpg.Record, described: dict[int, tuple[str, ...]]) -> RowChange:
-    """Decode a row of the log; `described` has the columns of the rows before it, by table or partition."""
-    name, written = table_name(row["schema_name"], row["relation"]), row["written_oid"]
-    if row["columns"] is not None:
-        described[written] = tuple(row["columns"])
-    description = _description(row["table_oid"], described.get(written, ()))
-    columns = description.columns
-    return RowChange(name, OPS[row["op"]], _image(row["before"], columns), _image(row["after"], columns), description)
+def _descriptions(row: asyncpg.Record, definitions: Mapping[int, Definitions]) -> Sequence[RowDescription]:
+    """Return the definitions that a row may have been written under, the likeliest first."""
+    return [_description(row["table_oid"], columns) for columns in definitions.get(row["written_oid"], ())]
+
+
+def _change(row: asyncpg.Record, descriptions: Sequence[RowDescription]) -> RowChange | None:
+    """Decode a row of the log by the first definition that fits; return None where none does."""
+    name, op = table_name(row["schema_name"], row["relation"]), OPS[row["op"]]
+    before = parse(row["before"]) if row["before"] is not None else None
+    after = parse(row["after"]) if row["after"] is not None else None
+    numbers = {len(image) for image in (before, after) if image is not None}
+    for description in descriptions:
+        columns = description.columns
+        if numbers <= {len(columns)}:
+            return RowChange(
+                name,
+                op,
+                dict(zip(columns, before, strict=True)) if before is not None else None,
+                dict(zip(columns, after, strict=True)) if after is not None else None,
+                description,
+            )
+    return None if numbers else RowChange(name, op, None, None)
 
 
 @lru_cache(maxsize=DESCRIPTIONS_KEPT)
@@ -260,12 +349,3 @@ def _description(oid: int, columns: tuple[str, ...]) -> RowDescription:
     return RowDescription(
         oid, tuple(name for _, _, name in parts), tuple((int(kind), int(modifier)) for kind, modifier, _ in parts)
     )
-
-
-def _image(text: str | None, columns: tuple[str, ...]) -> Row | None:
-    if text is None:
-        return None
-    values = parse(text)
-    if len(values) != len(columns):
-        raise DecodeError(f"row of {len(values)} columns in a table of {len(columns)} columns")
-    return dict(zip(columns, values, strict=True))

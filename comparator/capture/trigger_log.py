@@ -5,25 +5,17 @@ write, inside of the writing transaction. Triggers write only while a reader hol
 by itself. The lease is a sequence, because every transaction sees a sequence's current value, whatever its snapshot. A crash of the
 server empties the log; the reader notices that its row in the marker table, which is unlogged too, has disappeared.
 
-An image is a row's values without names. So each row of the log carries the columns of its table at that moment, with their types: what
-is read after a column was renamed, or dropped and another one added, may have been written before:
+An image is a row's values without names: their names and types are those of the table's definition, which the reader reads. Reading them
+costs more than all else of a row of the log, and no other transaction can redefine a table that this one has written to until it ends. So
+only a transaction that has redefined a table itself writes the columns, into each of its rows: it has written to `pg_attribute`, and the
+server counts that. (It counts what the session has done since it last reported, so the next transactions may write them too.)
 
-    columns {1043:-1:first, 25:-1:last}   before (f1,l1)   after (x,l1)      ALTER TABLE a DROP COLUMN first, ADD COLUMN email text
-    columns {25:-1:last, 25:-1:email}     before (l1,)     after (l1,e@x)
-
-Reading the columns costs more than all else of a row of the log, so the later rows of a transaction leave them out. No other transaction can
-redefine a table that this one has written to; this one can, which writes to `pg_attribute`, and the server counts that. So a setting holds,
-until the transaction or its savepoint ends, the table whose columns the log has, and that count. It is one of 64; tables that share one are
-described more often than necessary:
-
-    INSERT INTO a ..            row 1: columns {..}     described1 = 16385:0
-    INSERT INTO a .., (..)      row 2: NULL   row 3: NULL
-    INSERT INTO b ..            row 4: columns {..}     described6 = 16390:0
-    ALTER TABLE a RENAME ..
-    INSERT INTO a ..            row 5: columns {..}     described1 = 16385:1
+    INSERT INTO a ..                    row 1: NULL
+    ALTER TABLE a RENAME first TO last
+    INSERT INTO a ..                    row 2: {25:-1:last}
 
 Most of the cost of a row is that of preparing expressions and queries, which PostgreSQL does once a transaction for an expression and once
-a row for a query. So there are few of them, and the columns are read by the INSERT itself.
+a row for a query. So there are few of them: one query and two expressions.
 """
 
 from collections.abc import Iterable, Iterator
@@ -60,26 +52,24 @@ CREATE SEQUENCE IF NOT EXISTS {schema}.lease MINVALUE 0 START 0;
 """
 
 # A side names its request in the log with `set_config('shadow.request', id, true)` in its transaction. A partition's rows are logged as
-# rows of the table at the root, as the write-ahead log has them, whose columns may be in another order.
+# rows of the table at the root, as the write-ahead log has them, whose columns may be in another order. The name of the root is read as the
+# catalogue is now, like all that PostgreSQL itself reads from it: a query would read it as the transaction's snapshot has it.
 FUNCTION = """
 CREATE OR REPLACE FUNCTION {schema}.record() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres'
 SET extra_float_digits = '3' SET bytea_output = 'hex' SET lc_monetary = 'C' AS $body$
 DECLARE
-    root_schema text;
-    root_name text;
-    definition text := TG_RELID || ':' || {redefinitions};
+    root regclass;
+    name text[];
 BEGIN
     -- The table of the proof is in this schema: a write of it does all the work, without a lease.
     IF (to_timestamp(pg_sequence_last_value({lease})) >= clock_timestamp()) IS NOT TRUE AND TG_TABLE_SCHEMA <> {own} THEN
         RETURN NULL;
     END IF;
-    IF pg_partition_root(TG_RELID) <> TG_RELID THEN
-        SELECT n.nspname, c.relname INTO root_schema, root_name
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_partition_root(TG_RELID);
-    END IF;
-    IF (current_setting({described}, true) = definition AND current_setting('track_counts') = 'on') IS NOT TRUE THEN
-        {insert described};
+    IF {redefined} OR pg_partition_root(TG_RELID) <> TG_RELID THEN
+        root := coalesce(pg_partition_root(TG_RELID), TG_RELID);
+        name := parse_ident(root::text);
+        {insert root};
     ELSE
         {insert};
     END IF;
@@ -92,19 +82,15 @@ INSERT = """INSERT INTO {schema}.log (xid, lsn, at, application, request, schema
             written_oid, columns)
         VALUES (txid_current(), pg_current_wal_insert_lsn(), clock_timestamp(),
             current_setting('application_name'), coalesce(current_setting('shadow.request', true), ''),
-            coalesce(root_schema, TG_TABLE_SCHEMA), coalesce(root_name, TG_TABLE_NAME), TG_OP, OLD::text, NEW::text,
-            coalesce(pg_partition_root(TG_RELID), TG_RELID), TG_RELID, {columns})"""
+            {names}, TG_OP, OLD::text, NEW::text, {table}, TG_RELID, {columns})"""
 
-COLUMNS = """CASE WHEN set_config({described}, definition, true) IS NOT NULL THEN
+COLUMNS = """CASE WHEN {redefined} THEN
                 ARRAY(SELECT atttypid || ':' || atttypmod || ':' || attname FROM pg_attribute
                     WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped ORDER BY attnum) END"""
 
-DESCRIBED = "'shadow.described' || TG_RELID::bigint % 64"
-"""Name of the setting for a table. Settings stay in the session, so there are 64 of them however many tables there are."""
-
-REDEFINITIONS = """(pg_stat_get_xact_tuples_inserted('pg_attribute'::regclass)
-        + pg_stat_get_xact_tuples_updated('pg_attribute'::regclass))"""
-"""The number of rows of `pg_attribute` that the transaction has written so far: 0."""
+REDEFINED = """(pg_stat_get_xact_tuples_inserted('pg_attribute'::regclass)
+            + pg_stat_get_xact_tuples_updated('pg_attribute'::regclass) > 0 OR current_setting('track_counts') <> 'on')"""
+"""The transaction, or one of the session's before it, has written rows of `pg_attribute`; or they are not counted."""
 
 TRIGGERS = """
 CREATE OR REPLACE TRIGGER "{trigger}" AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {schema}.record();
@@ -123,18 +109,21 @@ DROP TRIGGER IF EXISTS "{truncate}" ON {table};
 def log_statements(schema: str) -> tuple[str, ...]:
     """Return the statements that create the log and its function."""
     parts = {
-        "insert described": INSERT.replace("{columns}", COLUMNS),
-        "insert": INSERT.replace("{columns}", "NULL"),
+        "insert root": _insert(names="name[1], name[2]", table="root", columns=COLUMNS),
+        "insert": _insert(names="TG_TABLE_SCHEMA, TG_TABLE_NAME", table="TG_RELID", columns="NULL"),
         "schema": quote(schema),
         "own": literal(schema),
         "lease": f"{literal(f'{quote(schema)}.lease')}::regclass",
-        "described": DESCRIBED,
-        "redefinitions": REDEFINITIONS,
+        "redefined": REDEFINED,
     }
     function = FUNCTION
     for name, text in parts.items():
         function = function.replace(f"{{{name}}}", text)
     return (SCHEMA.replace("{schema}", quote(schema)), function)
+
+
+def _insert(*, names: str, table: str, columns: str) -> str:
+    return INSERT.replace("{names}", names).replace("{table}", table).replace("{columns}", columns)
 
 
 def install_statements(catalog: Catalog, schema: str) -> tuple[str, ...]:
