@@ -111,6 +111,7 @@ bench-replay: ## shadow replay, beside mitmproxy and an aiohttp client
 bench-replay-both: ## replaying a generated recording to both sides, twice, with equal results
 bench-rollout: ## simulated rollouts: false rollbacks of a good candidate, harm done by bad ones (ARGS="--runs 1000")
 bench-scorer: ## the scorer beside the legacy stand-in
+bench-slices: ## CPU of a runner for each write request with 1, 2 and 3 slices: what slices save, and what each costs again
 bench-store: ## the store at five million comparisons in the day: what status, causes and findings ask (ARGS="--comparisons 100000")
 bench-ui: ## server time of the screens of the web UI at five million comparisons (ARGS="--comparisons 100000")
 bench-truth: ## correctness at scale: attribution and alignment of 10,000 requests, also through crashes
