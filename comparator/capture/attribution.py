@@ -40,6 +40,8 @@ from comparator.exchanges.row_changes import Op, Transaction
 from comparator.tables import ROUTE_KIND
 
 NOTHING_LEFT_OUT: Final[Mapping[str, LeftOutReason]] = {}
+XIDS: Final = 2**32
+"""Transaction ids before they are used again; of two, the later one is ahead by less than half of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class RequestWindow:
             known. A commit before or behind it may be of the last or the next request on the same key, which may not have been read.
         known_alone: no other request on its keys ran between these times. Only a proxy of one process knows that when the request ends.
         unjournaled: a request that is in no journal may have written on its keys in this window.
+        after_xid: a transaction id that was in use before the request was sent, None where that is not known. Ids are given in order, so
+            a transaction with this id or an earlier one was writing already, and is another's.
     """
 
     id: str
@@ -100,11 +104,16 @@ class RequestWindow:
     ended_us: int | None = None
     known_alone: bool = True
     unjournaled: bool = False
+    after_xid: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names by which a transaction may refer to this request."""
         return (self.id, f"trace:{self.trace_id}") if self.trace_id else (self.id,)
+
+    def began_before(self, transaction: Transaction) -> bool:
+        """Return whether this request was sent before a transaction wrote its first row, as far as that is known."""
+        return self.after_xid is None or 0 < (transaction.xid - self.after_xid) % XIDS < XIDS // 2
 
     def contains(self, committed_us: int) -> bool:
         """Return whether a commit at this time may belong to this request."""
@@ -408,7 +417,11 @@ class Attributor:
         ]
 
     def _is_nameless_in(self, window: RequestWindow, keyed: KeyedTransaction) -> bool:
-        return not keyed.transaction.names and window.contains(keyed.transaction.committed_us)
+        return (
+            not keyed.transaction.names
+            and window.contains(keyed.transaction.committed_us)
+            and window.began_before(keyed.transaction)
+        )
 
     def _keyless(self, window: RequestWindow) -> list[KeyedTransaction]:
         """Return the transactions without a key that were committed in an untagged window."""
@@ -418,7 +431,7 @@ class Attributor:
         """Return the reason for which a transaction without a key may be of another writer; None if no other request may have made it."""
         if any(change.op is Op.TRUNCATE for change in keyed.transaction.changes):
             return LeftOutReason.EMPTIED
-        if not self._written_by_others.isdisjoint(keyed.tables):
+        if not self._written_by_others.isdisjoint(keyed.tables) or not window.began_before(keyed.transaction):
             return LeftOutReason.OTHER_WRITER
         shared = (
             window.unjournaled
@@ -437,6 +450,8 @@ class Attributor:
         return self._beliefs.get(window.side, TagBelief()).confirmed
 
     def _matches(self, window: RequestWindow, keyed: KeyedTransaction, *, more: AbstractSet[Key] = NO_KEYS) -> bool:
+        if not window.began_before(keyed.transaction):
+            return False
         if keyed.transaction.request_id:
             return keyed.transaction.request_id == window.id
         if keyed.transaction.names:

@@ -51,11 +51,12 @@ class RunnerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     batch_max: PositiveCount = 256
     """Exchanges read from the journal at a time."""
     timeout_s: Positive = 10.0
-    """Time after which a mirrored request has failed. A runner that starts after one was killed waits as long first: requests that the
-    killed one sent may still be writing."""
+    """Time after which a mirrored request has failed. Its response is awaited further, without a limit, and nothing is compared on its keys
+    until it has come and its late writes are taken back."""
     unsettled_s_max: Positive = 60.0
-    """Time for which nothing is compared on the keys of a mirrored request without a response, unless its late writes are seen and
-    taken back before, and `timeout_s` have passed without another one. Then its rows are copied from live again."""
+    """Longest time that a shadow instance works on a request whose connection has broken. Nothing is compared on its keys meanwhile, unless
+    its late writes are seen and taken back before, and `timeout_s` have passed without another one; then its rows are copied from live
+    again. A runner that starts after one was killed waits as long first: requests that the killed one sent may still be writing."""
     claim_wait_ms: Count = 3_000
     """Time a live transaction waits for the exchange that made it; then it is background. An exchange that took longer is not
     compared (`slow`), because its changes may have been released already."""

@@ -684,18 +684,28 @@ async def _run_marked(
 ) -> None:
     """Run, once the requests that a killed runner left behind have ended. That of a shared journal may have been on another machine."""
     folder = offset_path(Path(settings.journal.directory), settings.runner.reader).parent
-    lease = journal.lease
-    marked = running_mark(folder, settings.runner.reader) if lease is None else contextlib.nullcontext(lease.taken_over)
+    lease, waited = journal.lease, False
+
+    def is_finished() -> bool:
+        return waited and not runner.strays.unsettled
+
+    if lease is None:
+        marked = running_mark(folder, settings.runner.reader, is_finished)
+    else:
+        marked = contextlib.nullcontext(lease.taken_over)
     with marked as was_killed:
         if was_killed:
-            wait_s = settings.runner.timeout_s
+            wait_s = max(settings.runner.timeout_s, settings.runner.unsettled_s_max)
             logger.warning(
                 "runner_was_killed", extra={"waits_s": wait_s, "for": "mirrored requests that it left running"}
             )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await stop.wait()
+        waited = not (was_killed and stop.is_set())
         await _run(runner, buffer, upkeep, stop, metrics)
+        if lease is not None:
+            lease.leaves_requests = not is_finished()
 
 
 async def _run(

@@ -46,12 +46,14 @@ class RunnerLease:
     Attributes:
         epoch: of the lease; 0 while it is not held.
         taken_over: whether the holder before had not given it back.
+        leaves_requests: set where requests that this runner has begun go on without it: the lease is then not given back, but expires.
         numbers, lost, live_us: the place where the runner before had come to.
     """
 
     def __init__(self, store: Store, reader: str, readers: Sequence[str] = ()) -> None:
         self.epoch = 0
         self.taken_over = False
+        self.leaves_requests = False
         self.numbers: Mapping[str, int] = {}
         self.lost = 0
         self.live_us = 0
@@ -200,6 +202,6 @@ async def holding(lease: RunnerLease) -> AsyncGenerator[None, None]:
                 yield
             finally:
                 keeping.cancel()
-        is_finished = True
+        is_finished = not lease.leaves_requests
     finally:
         await lease.release(is_finished=is_finished)

@@ -131,7 +131,7 @@ class RunnerMetrics:
         )
         self.given_up = Counter(
             "shadow_given_up_total",
-            "Mirrored requests without a response whose late writes are no longer waited for: seen, lost.",
+            "Mirrored requests without a response whose late writes are no longer waited for: answered, seen, lost.",
             ["result"],
             registry=registry,
         )

@@ -37,7 +37,7 @@ from comparator.store.timeline import MirrorSteps, MirrorTimes
 from comparator.verdict import Lookups, confirm
 from proxy.runner.clock import now_us
 from proxy.runner.ledger import MirrorRun
-from proxy.runner.mirror_client import MirroredResponse
+from proxy.runner.mirror_client import LateResponse, MirroredResponse
 from proxy.runner.row_targets import Alignment, alignment
 from proxy.runner.row_writer import NOTHING_WRITTEN, WrittenRows
 from proxy.runner.shadow_state import Feed
@@ -101,7 +101,7 @@ class MirroredEffects(Protocol):
         """Return the transactions of a request that began at `since_us`, and close its window."""
         ...
 
-    def give_up(self, run_id: str, rows: Collection[RowId], *, now_us: int) -> Claim:
+    def give_up(self, run_id: str, rows: Collection[RowId], *, now_us: int, late: LateResponse | None = None) -> Claim:
         """Return the transactions of a request without a response, and exclude its keys until its late ones are taken back."""
         ...
 
@@ -256,16 +256,16 @@ class Mirror:
         """
         run_id, sent_us = run.exchange.id, now_us()
         self.effects.open(run_id, run.claim.keys, tagged=side in self.tagged_sides, now_us=sent_us, side=side)
-        interruptions, fenced, may_write = self.feed.interruptions, False, False
+        interruptions, fenced, may_write, late = self.feed.interruptions, False, False, None
         try:
             sent = await self.client.send(run.exchange, side)
             answered_us = now_us()
-            may_write = isinstance(sent.outcome, Failed) and sent.sent
+            may_write, late = isinstance(sent.outcome, Failed) and sent.sent, sent.late
             fenced = await self._fence(run)
         finally:
             if may_write:
                 rows = frozenset[RowId]().union(*(keyed.rows for keyed in run.claim.transactions))
-                claim = self.effects.give_up(run_id, rows, now_us=now_us())
+                claim = self.effects.give_up(run_id, rows, now_us=now_us(), late=late)
             else:
                 claim = self.effects.collect(run_id, since_us=began_us)
         effects = effects_of(claim, self.schemas)

@@ -2,6 +2,10 @@
 
 It is sent at most once. aiohttp's client repeats a GET, PUT or DELETE when the peer closes the connection before the response. A side
 that had begun would run the request twice, and its effects would not be those of one request.
+
+A request that has failed by its timeout keeps its connection: the response, however late, tells that the side has ended with it.
+
+    sent ---- timeout_s ---- failed ("timeout"), the caller goes on ................. response: the side writes nothing more
 """
 
 import asyncio
@@ -9,7 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Final, Self, TypeAlias
 
 import aiohttp
 from yarl import URL
@@ -26,6 +30,11 @@ NOT_SENT = frozenset(
     }
 )  # fmt: skip
 """Fields of the client's own connection, and those that are set here."""
+LATE_MAX: Final = 256
+"""Connections that are kept for responses that are late; beyond it a request that has failed by its timeout is cut off."""
+
+_Sent: TypeAlias = tuple[Response | Failed, bool]
+"""The outcome of a request, and whether it may have been sent."""
 
 
 class _DisconnectedError(aiohttp.ClientConnectionError):
@@ -44,6 +53,20 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 
 
 @dataclass(frozen=True, slots=True)
+class LateResponse:
+    """The response of a request that has failed by its timeout, which is still awaited."""
+
+    _result: "asyncio.Future[_Sent]"
+
+    @property
+    def has_come(self) -> bool | None:
+        """True once it has come, False once its connection has broken, None before."""
+        if not self._result.done():
+            return None
+        return self._result.exception() is None and isinstance(self._result.result()[0], Response)
+
+
+@dataclass(frozen=True, slots=True)
 class MirroredResponse:
     """The outcome of a mirrored request.
 
@@ -51,11 +74,13 @@ class MirroredResponse:
         outcome: the response, or the cause for which there is none.
         duration_ns: from before connecting to the end of the response, in nanoseconds.
         sent: False if no connection came about: then the side cannot have begun, nor will it.
+        late: the response that is awaited although the request has failed, None for none.
     """
 
     outcome: Response | Failed
     duration_ns: int
     sent: bool = True
+    late: LateResponse | None = None
 
 
 def mirrored_headers(exchange: Exchange) -> HeaderList:
@@ -93,15 +118,21 @@ class MirrorClient:
         self._connections_max = connections_max
         self._body_max_bytes = body_max_bytes
         self._sessions: dict[Side, aiohttp.ClientSession] = {}
+        self._tasks = asyncio.TaskGroup()
+        self._late: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
         for side, instance in self._instances.items():
             self._sessions[side] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit_per_host=self._connections_max, ttl_dns_cache=60, keepalive_timeout=instance.idle_s
+                    limit=0,
+                    limit_per_host=self._connections_max + LATE_MAX,
+                    ttl_dns_cache=60,
+                    keepalive_timeout=instance.idle_s,
                 ),
                 middlewares=(_once,),
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=instance.connect_s),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=instance.connect_s),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
@@ -112,6 +143,9 @@ class MirrorClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         sessions, self._sessions = self._sessions, {}
+        for task in self._late:
+            task.cancel()
+        await self._tasks.__aexit__(kind, error, trace)
         for session in sessions.values():
             await session.close()
 
@@ -121,11 +155,37 @@ class MirrorClient:
 
     async def send(self, exchange: Exchange, side: Side) -> MirroredResponse:
         """Send the exchange's request to the shadow instance of `side`; a failure is a value."""
-        instance, sent = self._instances[side], True
+        result: asyncio.Future[_Sent] = asyncio.get_running_loop().create_future()
+        started_ns = time.perf_counter_ns()
+        task = self._tasks.create_task(self._settle(exchange, side, result), name="mirrored-request")
+        try:
+            await asyncio.wait((result,), timeout=self._timeout_s)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        duration_ns = time.perf_counter_ns() - started_ns
+        if result.done():
+            outcome, sent = result.result()
+            return MirroredResponse(outcome, duration_ns, sent)
+        failed = Failed(FailureCause.TIMEOUT, f"no response within {self._timeout_s:g} s")
+        if len(self._late) >= LATE_MAX:
+            task.cancel()
+            return MirroredResponse(failed, duration_ns)
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        return MirroredResponse(failed, duration_ns, late=LateResponse(result))
+
+    async def _settle(self, exchange: Exchange, side: Side, result: "asyncio.Future[_Sent]") -> None:
+        try:
+            result.set_result(await self._request(exchange, side))
+        except Exception as error:  # noqa: BLE001 (raised by `send`)
+            result.set_exception(error)
+
+    async def _request(self, exchange: Exchange, side: Side) -> _Sent:
+        instance = self._instances[side]
         headers = [*mirrored_headers(exchange)]
         if host := _host(instance.host, exchange):
             headers.append(("Host", host))
-        started_ns = time.perf_counter_ns()
         try:
             async with self._sessions[side].request(
                 exchange.request.method,
@@ -136,11 +196,9 @@ class MirrorClient:
             ) as response:
                 body, truncated = await _read(response, self._body_max_bytes)
                 raw = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in response.raw_headers)
-                outcome: Response | Failed = Response(response.status, raw, body, truncated)
+                return Response(response.status, raw, body, truncated), True
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            outcome = _failed(error)
-            sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-        return MirroredResponse(outcome, time.perf_counter_ns() - started_ns, sent)
+            return _failed(error), not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
 
 
 def _host(setting: str, exchange: Exchange) -> str:

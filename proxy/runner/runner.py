@@ -26,7 +26,7 @@ from proxy.runner.outcomes import Outcomes
 from proxy.runner.resynchronizer import Resynchronizer
 from proxy.runner.row_targets import Alignment, RowTarget, alignment
 from proxy.runner.row_writer import CONTRADICTED, NOTHING_WRITTEN, WrittenRows, named_rows
-from proxy.runner.shadow_attribution import GivenUpEnd
+from proxy.runner.shadow_attribution import GivenUp, GivenUpEnd
 from proxy.runner.shadow_state import ResyncReason, ShadowState
 from proxy.runner.skip_causes import RunnerSkip, attribution_skip
 from proxy.runner.survival import survived, surviving
@@ -109,6 +109,14 @@ class StrayEffects(Protocol):
 
     def is_unsettled(self, keys: Keys) -> bool:
         """Return whether a request on one of these keys gave no response, and may still be writing."""
+        ...
+
+    def answered(self) -> Sequence[GivenUp]:
+        """Return the requests whose late response has come, and which wait for `end_answered`."""
+        ...
+
+    def end_answered(self, answered: Iterable[GivenUp]) -> None:
+        """Note that everything that these requests have committed has been delivered."""
         ...
 
     def end_given_up(self, *, now_us: int) -> Sequence[tuple[GivenUpEnd, KeyedTransaction | None]]:
@@ -216,6 +224,7 @@ class Runner:
                 for work, place in (
                     (self._housekeep, ErrorPlace.HOUSEKEEPING),
                     (self._end_waiting, ErrorPlace.HOUSEKEEPING),
+                    (self._await_late_responses, ErrorPlace.HOUSEKEEPING),
                     (self.schema.run, ErrorPlace.SCHEMA),
                     (self.verdicts.run, ErrorPlace.VERDICT),
                 )
@@ -435,6 +444,14 @@ class Runner:
             shed, self._shed = self._shed, []
             for exchange in shed:
                 await self.outcomes.end(self.outcomes[exchange.id], None, RunnerSkip.OVERLOAD)
+
+    async def _await_late_responses(self) -> None:
+        """Take a request that was given up for ended once its response has come, and all that it has committed before is delivered."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            if answered := self.strays.answered():
+                await self.state.retry(RetriedStep.MIRRORED_FENCE, self.state.feeds[Role.MIRRORED].fence)
+                self.strays.end_answered(answered)
 
     def _shed_load(self) -> None:
         """Drop what waits while the shadow is unavailable or too slow: memory is bounded, and live never waits."""

@@ -10,13 +10,20 @@ transaction on its keys that is not its own came too late for its own request, w
     request 2 on 0xa1             unsettled: not sent       |  t1 is a stray and taken back, t2 too
     comparing on 0xa1    ---------------------|             not compared                          |-------
 
-Nothing is compared on its keys until its late commits have been seen and taken back, or are taken for lost.
+Nothing is compared on its keys until its late response has come and its late commits are taken back. Where its connection has broken there
+is no such response; then they have to be seen, or are taken for lost after a time.
+
+A transaction that had its id before a request was sent is not that request's either, however late it commits (`RequestWindow.after_xid`):
+
+    late transaction    xid 700: insert ...... waits for a lock ....................... commit
+    alignment                  xid 712 committed
+    request 2                                      sent (after_xid 712)  xid 713 commit       response: 700 interferes
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from comparator.capture.attribution import Attributor, Claim, KeyedTransaction, RequestWindow
 from comparator.capture.attribution_keys import Key, Keys, RowId
@@ -34,27 +41,42 @@ STRAYS_REMEMBERED_US: Final = 600_000_000
 class GivenUpEnd(StrEnum):
     """The ways in which waiting for the late writes of a request ends; labels of `shadow_given_up_total`."""
 
+    ANSWERED = "answered"
+    """Its response came late; everything that it wrote was taken back."""
     SEEN = "seen"
     """They were seen and taken back, and nothing followed for a while."""
     LOST = "lost"
     """Nothing was seen in time: its rows are copied from live again."""
 
 
-@dataclass(slots=True)
-class _GivenUp:
-    """A request that gave no response, and may still be writing.
+class LateResponse(Protocol):
+    """A response that is still awaited, although the request has failed by its timeout."""
+
+    @property
+    def has_come(self) -> bool | None:
+        """True once it has come, False once its connection has broken, None before."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class GivenUp:
+    """A request that gave no response in time, and may still be writing.
 
     Attributes:
         keys: its keys.
         rows: rows that its served side changed.
-        waiting_since_us: when it was given up, or last seen to have written.
+        waiting_since_us: when it was given up, lost its connection, or was last seen to have written.
+        late: its response, while that is awaited; None where it cannot come.
         seen: it has been seen to write.
+        is_answered: its response has come, and everything that it committed before has been delivered.
     """
 
     keys: Keys
     rows: frozenset[RowId]
     waiting_since_us: int
+    late: LateResponse | None = None
     seen: bool = False
+    is_answered: bool = False
 
 
 @dataclass(slots=True)
@@ -72,7 +94,8 @@ class ShadowAttribution:
     lost_after_us: int = 0
     _attributor: Attributor = field(default_factory=Attributor)
     _open: dict[str, int] = field(default_factory=dict[str, int])
-    _given_up: dict[str, _GivenUp] = field(default_factory=dict[str, _GivenUp])
+    _given_up: dict[str, GivenUp] = field(default_factory=dict[str, GivenUp])
+    _last_xid: int | None = None
     _late: list[KeyedTransaction] = field(default_factory=list[KeyedTransaction])
     _stray_us: dict[Key, int] = field(default_factory=dict[Key, int])
 
@@ -88,6 +111,7 @@ class ShadowAttribution:
 
     def deliver(self, keyed: KeyedTransaction) -> None:
         """Add the next transaction of the shadow; those of alignments are dropped."""
+        self._last_xid = keyed.transaction.xid
         if not is_alignment(keyed.transaction):
             self._attributor.add(keyed)
 
@@ -103,7 +127,9 @@ class ShadowAttribution:
         """
         opened_us = now_us - self.clock_skew_us
         self._open[run_id] = opened_us
-        self._attributor.open(RequestWindow(run_id, set(keys), opened_us, None, tagged, side=side))
+        self._attributor.open(
+            RequestWindow(run_id, set(keys), opened_us, None, tagged, side=side, after_xid=self._last_xid)
+        )
 
     def collect(self, run_id: str, *, since_us: int | None = None) -> Claim:
         """Return the transactions of a request, and close its window; call when a fence after its response has passed.
@@ -125,18 +151,38 @@ class ShadowAttribution:
             return replace(claim, outcome=EffectsOutcome.INTERFERED)
         return claim
 
-    def give_up(self, run_id: str, rows: Collection[RowId], *, now_us: int) -> Claim:
+    def give_up(self, run_id: str, rows: Collection[RowId], *, now_us: int, late: LateResponse | None = None) -> Claim:
         """Return what a request without a response has committed, and keep its window open for what it still commits.
 
         Args:
             run_id: of an opened window.
             rows: rows that its served side changed.
             now_us: the time.
+            late: its response, if that is still awaited.
         """
         claim = self._claim_open(run_id)
         del self._open[run_id]
-        self._given_up[run_id] = _GivenUp(claim.keys, frozenset(rows), now_us)
+        self._given_up[run_id] = GivenUp(claim.keys, frozenset(rows), now_us, late)
         return claim
+
+    def note_broken(self, *, now_us: int) -> None:
+        """Count the time from now on for requests whose late response cannot come any more."""
+        for given_up in self._given_up.values():
+            if given_up.late is not None and given_up.late.has_come is False:
+                given_up.late, given_up.waiting_since_us = None, now_us
+
+    def answered(self) -> list[GivenUp]:
+        """Return the requests whose late response has come, and which wait for `end_answered`."""
+        return [
+            given_up
+            for given_up in self._given_up.values()
+            if given_up.late is not None and given_up.late.has_come and not given_up.is_answered
+        ]
+
+    def end_answered(self, answered: Iterable[GivenUp]) -> None:
+        """Note that everything that these requests have committed has been delivered; call when a fence after their responses has passed."""
+        for given_up in answered:
+            given_up.is_answered = True
 
     def is_unsettled(self, keys: Keys) -> bool:
         """Return whether a request on one of these keys was given up, and may still be writing."""
@@ -166,18 +212,29 @@ class ShadowAttribution:
         Returns:
             How each ended; with `lost` a stand-in for its writes, whose rows are to be repaired.
         """
-        surplus = len(self._given_up) - GIVEN_UP_MAX
+        self.note_broken(now_us=now_us)
+        surplus = sum(given_up.late is None for given_up in self._given_up.values()) - GIVEN_UP_MAX
         ended: list[tuple[GivenUpEnd, KeyedTransaction | None]] = []
-        for number, (run_id, given_up) in enumerate(list(self._given_up.items())):
-            limit_us = self.quiet_us if given_up.seen else self.lost_after_us
-            if now_us - given_up.waiting_since_us < limit_us and number >= surplus:
+        for run_id, given_up in list(self._given_up.items()):
+            surplus -= given_up.late is None
+            if not given_up.is_answered and not self._is_over(given_up, now_us=now_us, surplus=surplus >= 0):
                 continue
             del self._given_up[run_id]
             self._attributor.close(run_id)
             nothing = Transaction(0, 0, 0, 0, ())
             stand_in = KeyedTransaction(nothing, given_up.keys, given_up.rows)
-            ended.append((GivenUpEnd.SEEN, None) if given_up.seen else (GivenUpEnd.LOST, stand_in))
+            if given_up.is_answered:
+                ended.append((GivenUpEnd.ANSWERED, None))
+            else:
+                ended.append((GivenUpEnd.SEEN, None) if given_up.seen else (GivenUpEnd.LOST, stand_in))
         return ended
+
+    def _is_over(self, given_up: GivenUp, *, now_us: int, surplus: bool) -> bool:
+        """Return whether a request without a connection is over by the time; or has to be taken for it, as there are too many."""
+        if given_up.late is not None:
+            return False
+        limit_us = self.quiet_us if given_up.seen else self.lost_after_us
+        return surplus or now_us - given_up.waiting_since_us >= limit_us
 
     def take_unclaimed(self) -> Sequence[KeyedTransaction]:
         """Remove and return everything that no request has claimed."""

@@ -93,7 +93,8 @@ class Service:
 
     `received` has the ids of the requests that came, in their order.
 
-    An `audited` one also writes a row that names no address. With the fault "late" it commits when `resume` is set.
+    An `audited` one also writes a row that names no address. With the fault "late" it commits when `resume` is set; with
+    "cut" it breaks its connection before, and goes on.
     """
 
     dsn: str
@@ -112,7 +113,10 @@ class Service:
         self.received.append(request_id)
         address = request.match_info["address"]
         fault = self.faults.get(request_id, "")
-        if fault == "late":
+        if fault == "cut":
+            assert request.transport is not None
+            request.transport.abort()
+        if fault in ("late", "cut"):
             await self.resume.wait()
         if fault == "fails_slowly":
             await asyncio.sleep(FAILS_AFTER_S)

@@ -34,6 +34,7 @@ KILLS = 3
 FAULT_SHARE = 0.05
 PART_S = 300.0
 TIMEOUT_S = 4.0
+UNSETTLED_S = 4.0
 """A runner that starts behind a killed one waits as long."""
 CATCH_UP_S = 900.0
 
@@ -73,13 +74,18 @@ class CrashRunResult:
 
 @asynccontextmanager
 async def crash_lab(
-    postgres_dsn: str, folder: Path, *, slot: SlotKind = SlotKind.TEMPORARY
+    postgres_dsn: str, folder: Path, *, slot: SlotKind = SlotKind.TEMPORARY, timeout_s: float = TIMEOUT_S
 ) -> AsyncIterator[tuple[MirrorLab, EmbeddedPostgres]]:
     """Open a lab whose shadow database is on its own server."""
     named = Slot(kind=slot, name=f"crash_{uuid.uuid4().hex[:12]}")
     capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN, slot=named, feedback_ms=500)
     runner = RunnerSettings(
-        port=free_port(), claim_wait_ms=1_500, confirm_per_s_max=1000, queue_max=100_000, timeout_s=TIMEOUT_S
+        port=free_port(),
+        claim_wait_ms=1_500,
+        confirm_per_s_max=1000,
+        queue_max=100_000,
+        timeout_s=timeout_s,
+        unsettled_s_max=UNSETTLED_S,
     )
     # Not below pytest's folder: a second pytest process revokes access to it from the user that PostgreSQL runs as.
     with (

@@ -119,6 +119,37 @@ async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await writer.drain()
 
 
+@pytest.mark.parametrize("breaks", [True, False])
+async def test_response_is_awaited_behind_the_timeout(*, breaks: bool) -> None:
+    goes_on = asyncio.Event()
+
+    async def answers_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await goes_on.wait()
+            if not breaks:
+                await answers(reader, writer)
+        finally:
+            writer.transport.abort() if breaks else writer.close()
+
+    exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Response(200, (), b""))
+    async with await asyncio.start_server(answers_late, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with MirrorClient(
+            {Side.LEGACY: BackendSettings(url=url)}, timeout_s=0.1, connections_max=1, body_max_bytes=LIMIT
+        ) as sender:
+            # (one that is never answered holds up neither the next, nor the end)
+            responses = [await sender.send(exchange, Side.LEGACY) for _ in range(2)]
+            lates = [response.late for response in responses]
+            assert [late.has_come for late in lates if late is not None] == [None, None]
+            goes_on.set()
+            async with asyncio.timeout(10):
+                while any(late.has_come is None for late in lates if late is not None):
+                    await asyncio.sleep(0.01)
+            assert [late.has_come for late in lates if late is not None] == [not breaks] * 2
+            goes_on.clear()
+            assert (await sender.send(exchange, Side.LEGACY)).late is not None
+
+
 async def test_refused_connection_is_a_failure() -> None:
     exchange = Exchange("1", "r", "", Side.CANDIDATE, "", 0, 1, Request("GET", "/", (), b""), Response(200, (), b""))
     nowhere = {Side.LEGACY: BackendSettings(url="http://127.0.0.1:1")}

@@ -14,7 +14,7 @@ from comparator.settings import CompareSettings
 from comparator.verdict import Comparator, Lookups
 from proxy.runner.ledger import MirrorRun
 from proxy.runner.mirror import Mirror
-from proxy.runner.mirror_client import MirroredResponse
+from proxy.runner.mirror_client import LateResponse, MirroredResponse
 from proxy.runner.row_targets import Alignment
 from proxy.runner.row_writer import CONTRADICTED, WrittenRows
 from proxy.runner.shadow_state import Feed
@@ -54,8 +54,9 @@ class MirroredSide:
         transactions = tuple(KeyedTransaction(one, NO_KEYS, frozenset()) for one in effects(row).transactions)
         return Claim(EffectsOutcome.ATTRIBUTED, transactions, NO_KEYS)
 
-    def give_up(self, run_id: str, rows: Collection[RowId], *, now_us: int) -> Claim:
+    def give_up(self, run_id: str, rows: Collection[RowId], *, now_us: int, late: LateResponse | None = None) -> Claim:
         """Note it."""
+        del late
         self.given_up.append(run_id)
         return Claim(EffectsOutcome.ATTRIBUTED, (), NO_KEYS)
 

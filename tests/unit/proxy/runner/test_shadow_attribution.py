@@ -1,5 +1,7 @@
 """Late commits of a mirrored request that gave no response belong to no other request, and nothing on its keys is compared meanwhile."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from comparator.capture.attribution import Claim, KeyedTransaction
@@ -29,6 +31,13 @@ def run(effects: ShadowAttribution, run_id: str, key: tuple[str, str], *, at: in
 
 def lsns(claim: Claim) -> list[int]:
     return [keyed.transaction.end_lsn for keyed in claim.transactions]
+
+
+@dataclass
+class Awaited:
+    """A late response, which has come, cannot come any more, or is still awaited."""
+
+    has_come: bool | None = None
 
 
 def strays(effects: ShadowAttribution, *, at: int) -> list[int]:
@@ -65,6 +74,60 @@ def test_request_that_never_writes_is_taken_for_lost_and_its_rows_are_repaired()
     assert stand_in is not None
     assert (end, stand_in.keys, stand_in.rows) == (GivenUpEnd.LOST, {A}, {ROW})
     assert effects.unsettled == 0
+
+
+def test_late_response_is_awaited_however_late_it_comes() -> None:
+    effects, late = shadow(), Awaited()
+    run(effects, "slow", A, at=10)
+    effects.give_up("slow", [ROW], now_us=20, late=late)
+    effects.deliver(commit(1, A, at=30))
+    assert strays(effects, at=40) == [1]
+    assert effects.end_given_up(now_us=1_000 * LOST_US) == []
+    assert effects.answered() == []
+    late.has_come = True
+    (answered,) = effects.answered()
+    # What it has committed before its response may not have been delivered yet.
+    assert effects.end_given_up(now_us=1_000 * LOST_US) == []
+    assert effects.is_unsettled(frozenset({A}))
+    effects.deliver(commit(2, A, at=1_000 * LOST_US))
+    assert strays(effects, at=1_000 * LOST_US + 1) == [2]
+    effects.end_answered([answered])
+    assert effects.answered() == []
+    assert effects.end_given_up(now_us=1_000 * LOST_US + 2) == [(GivenUpEnd.ANSWERED, None)]
+    assert effects.unsettled == 0
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_time_counts_from_the_moment_at_which_the_connection_breaks(seen: bool) -> None:
+    effects, late, broken_us = shadow(), Awaited(), 50 * LOST_US
+    run(effects, "slow", A, at=10)
+    effects.give_up("slow", [ROW], now_us=20, late=late)
+    if seen:
+        effects.deliver(commit(1, A, at=30))
+        assert strays(effects, at=40) == [1]
+    late.has_come = False
+    wait_us = QUIET_US if seen else LOST_US
+    assert effects.end_given_up(now_us=broken_us) == []
+    assert effects.end_given_up(now_us=broken_us + wait_us - 1) == []
+    ((end, _),) = effects.end_given_up(now_us=broken_us + wait_us)
+    assert end is (GivenUpEnd.SEEN if seen else GivenUpEnd.LOST)
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+@pytest.mark.parametrize(("last", "old"), [(700, 700), (700, 690), (5, 2**32 - 3)])
+def test_transaction_that_had_its_id_before_the_request_was_sent_is_another_s(
+    last: int, old: int, *, tagged: bool
+) -> None:
+    """As after a lock that was held for longer than anything waits; the second run of a request has its name too."""
+    effects, name = shadow(), "x" if tagged else ""
+    effects.deliver(commit(last, B, at=10))
+    strays(effects, at=20)
+    run(effects, "x", A, at=30, tagged=tagged)
+    effects.deliver(commit(old, A, at=31, name=name))
+    effects.deliver(commit(last + 1, A, at=32, name=name))
+    claim = effects.collect("x")
+    assert (claim.outcome, lsns(claim)) == (EffectsOutcome.INTERFERED, [last + 1])
+    assert strays(effects, at=50) == [old]
 
 
 def test_late_write_is_not_attributed_to_a_request_of_another_key() -> None:
