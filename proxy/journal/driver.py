@@ -221,8 +221,13 @@ class JournalReader(Protocol):
         """Return whether several processes write: none of them sees that a request overlaps one of another's."""
         ...
 
-    def unjournaled(self) -> Sequence[UnjournaledPeriod]:
-        """Return the times in which requests ran that are in no journal, or are late: a process was killed, or its disk hangs."""
+    def unjournaled(self, ended_us: int) -> Sequence[UnjournaledPeriod]:
+        """Return the times in which requests ran that are in no journal, or are late: a process was killed, or its disk hangs.
+
+        Args:
+            ended_us: every process that was gone then has to be known; when the last of the exchanges ended that are decided on, in Unix
+                microseconds. A client may have sent its request once more, with the same id, when its connection broke.
+        """
         ...
 
     @property

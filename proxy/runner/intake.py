@@ -5,7 +5,7 @@ that ran at the same time may not have been read yet, the decision is deferred, 
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -56,8 +56,8 @@ class ExchangeSource(Protocol):
         """Return whether several processes write: none of them sees that a request overlaps one of another's."""
         ...
 
-    def unjournaled(self) -> Sequence[UnjournaledPeriod]:
-        """Return the times in which requests ran that are in no journal, or are late."""
+    def unjournaled(self, ended_us: int) -> Sequence[UnjournaledPeriod]:
+        """Return the times in which requests ran that are in no journal, or are late; every process that was gone at `ended_us` is known."""
         ...
 
 
@@ -107,6 +107,11 @@ def _may_still_run(exchange: Exchange) -> bool:
     return failed in _GIVEN_UP or exchange.skip == Skip.FALLBACK
 
 
+def _last_end_us(exchanges: Iterable[ReadExchange]) -> int:
+    """Return when the last of these exchanges ended."""
+    return max(read.entry.exchange.ended_ns for read in exchanges) // 1_000
+
+
 @dataclass(slots=True)
 class Intake:
     """The reading half of the shadow runner; the ledger gets what has to be done.
@@ -145,7 +150,7 @@ class Intake:
             delivered_us = now_us()
             opened = [self._open(entry, delivered_us) for entry in entries]
             self._end_unread()
-            unjournaled = self.source.unjournaled()
+            unjournaled = self.source.unjournaled(_last_end_us(opened))
             for exchange in opened:
                 await self._decide_or_skip(exchange, unjournaled)
             ended_us = entries[-1].exchange.ended_ns // 1_000
@@ -167,7 +172,7 @@ class Intake:
             return
         chosen = {id(read) for read in due}
         self._deferred = [deferred for deferred in self._deferred if id(deferred[1]) not in chosen]
-        unjournaled = self.source.unjournaled()
+        unjournaled = self.source.unjournaled(_last_end_us(due))
         for read in due:
             await self._decide_or_skip(read, unjournaled, complete=True)
 

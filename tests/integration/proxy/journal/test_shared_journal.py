@@ -338,6 +338,22 @@ async def test_ended_proxy_is_reported_as_ended(server: RedisServer, tmp_path: P
     assert (report.closed, report.shipped, report.running) == (True, 3, False)
 
 
+async def test_killed_process_is_reported_to_the_readers_of_other_machines(server: RedisServer, tmp_path: Path) -> None:
+    one = Machine(shared_settings(server.url, tmp_path / "m0"))
+    one.open()
+    began_us = time.time_ns() // 1_000
+    async with shipped(one), reading(one.settings, CountingOffsets()) as reader:
+        one.serve(3)
+        await read_count(reader, 3)
+        assert reader.unjournaled(began_us) == []
+        # (what was in flight when the process ended is in no journal)
+        one.writer.note_in_flight(1, settled_ns=time.time_ns())
+        one.writer.close()
+        await until(lambda: reader.unjournaled(began_us) != [])
+        (period,) = reader.unjournaled(began_us)
+        assert began_us <= period.from_us <= period.until_us <= time.time_ns() // 1_000
+
+
 async def test_broker_that_may_evict_is_warned_of(server: RedisServer, client: redis.Redis, tmp_path: Path) -> None:
     client.config_set("maxmemory-policy", "allkeys-lru")
     async with machines(server.url, tmp_path, 1) as (one,):

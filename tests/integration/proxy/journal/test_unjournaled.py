@@ -21,7 +21,7 @@ def now_us() -> int:
 
 def unjournaled(directory: Path) -> list[UnjournaledPeriod]:
     with SegmentReader(directory, "test", keys=load_keys(directory, {})) as reader:
-        return reader.unjournaled()
+        return reader.unjournaled(now_us())
 
 
 def killed(directory: Path, writer: str = "w0") -> int:
@@ -43,14 +43,39 @@ def test_killed_process_is_seen_before_and_after_it_is_replaced(tmp_path: Path) 
     write(tmp_path, 1)
     alive_us = killed(tmp_path)
     with SegmentReader(tmp_path, "test", keys=load_keys(tmp_path, {})) as reader:
-        (period,) = reader.unjournaled()
+        (period,) = reader.unjournaled(now_us())
         assert period.from_us <= alive_us < period.until_us <= now_us()
-        assert reader.unjournaled() == [period]
+        assert reader.unjournaled(now_us()) == [period]
         with writing(tmp_path):
-            (replaced,) = reader.unjournaled()
+            (replaced,) = reader.unjournaled(now_us())
             assert replaced.from_us == period.from_us
             assert period.until_us < replaced.until_us <= now_us()
-        assert reader.unjournaled() == [replaced]
+        assert reader.unjournaled(now_us()) == [replaced]
+
+
+def test_killed_process_is_known_to_whatever_ended_behind_it(tmp_path: Path) -> None:
+    """Folders are not looked at for each reading."""
+    write(tmp_path, 1)
+    with SegmentReader(tmp_path, "test", keys=load_keys(tmp_path, {})) as reader:
+        reader.take(10)
+        before_us = now_us()
+        assert reader.unjournaled(before_us) == []
+        killed(tmp_path)
+        assert reader.unjournaled(before_us) == []
+        assert len(reader.unjournaled(now_us())) == 1
+
+
+def test_killed_process_is_known_when_it_is_not_awaited_any_more(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    with SegmentReader(tmp_path, "test", keys=load_keys(tmp_path, {})) as reader:
+        with writing(tmp_path) as writer:
+            writer.note_in_flight(1, settled_ns=time.time_ns())
+            wait_for(lambda: (reader.take(10), 0 < reader.settled_us() <= now_us())[1])
+            before_us = now_us()
+            assert reader.unjournaled(before_us) == []
+        # Without the mark of a writer that runs it is not known what has settled.
+        wait_for(lambda: (reader.take(10), reader.settled_us() == 0)[1])
+        assert len(reader.unjournaled(before_us)) == 1
 
 
 def test_process_that_ends_with_requests_in_flight_has_not_journaled_them(tmp_path: Path) -> None:

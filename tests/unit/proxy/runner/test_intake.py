@@ -81,7 +81,8 @@ class OneBatch:
     def has_several_writers(self) -> bool:
         return False
 
-    def unjournaled(self) -> Sequence[UnjournaledPeriod]:
+    def unjournaled(self, ended_us: int) -> Sequence[UnjournaledPeriod]:
+        del ended_us
         return self.periods
 
     def take_unread(self) -> list[UnreadRange]:
