@@ -18,7 +18,7 @@ from proxy.runner.resync import NOTHING_RESYNCED, PendingChanges, ResyncResult
 from proxy.runner.row_targets import Alignment
 from proxy.runner.row_writer import NOTHING_WRITTEN, WrittenRows
 from proxy.runner.served_attribution import is_safe
-from proxy.runner.shadow_attribution import GivenUp, GivenUpEnd, LateResponse
+from proxy.runner.shadow_attribution import AwaitedResponse, GivenUp, GivenUpEnd
 from proxy.runner.skip_causes import RunnerSkip
 from proxy.runner.transaction_snapshot import TransactionSnapshot
 
@@ -93,7 +93,9 @@ class NoShadowAttribution:
         del run_id, since_us
         return NO_CLAIM
 
-    def give_up(self, run_id: str, rows: Collection[RowId], *, now_us: int, late: LateResponse | None = None) -> Claim:
+    def give_up(
+        self, run_id: str, rows: Collection[RowId], *, now_us: int, late: AwaitedResponse | None = None
+    ) -> Claim:
         """Return an empty claim with the outcome `off`."""
         del run_id, rows, now_us, late
         return NO_CLAIM

@@ -49,7 +49,7 @@ class GivenUpEnd(StrEnum):
     """Nothing was seen in time: its rows are copied from live again."""
 
 
-class LateResponse(Protocol):
+class AwaitedResponse(Protocol):
     """A response that is still awaited, although the request has failed by its timeout."""
 
     @property
@@ -74,7 +74,7 @@ class GivenUp:
     keys: Keys
     rows: frozenset[RowId]
     waiting_since_us: int
-    late: LateResponse | None = None
+    late: AwaitedResponse | None = None
     seen: bool = False
     is_answered: bool = False
 
@@ -151,7 +151,9 @@ class ShadowAttribution:
             return replace(claim, outcome=EffectsOutcome.INTERFERED)
         return claim
 
-    def give_up(self, run_id: str, rows: Collection[RowId], *, now_us: int, late: LateResponse | None = None) -> Claim:
+    def give_up(
+        self, run_id: str, rows: Collection[RowId], *, now_us: int, late: AwaitedResponse | None = None
+    ) -> Claim:
         """Return what a request without a response has committed, and keep its window open for what it still commits.
 
         Args:
