@@ -14,7 +14,7 @@ Source: PostgreSQL documentation, "Logical Replication Message Formats".
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from comparator.capture.errors import DecodeError
 from comparator.exchanges.row_changes import LogicalMessage, Op, Row, RowChange, RowDescription, Transaction
@@ -40,11 +40,17 @@ _KEY_IMAGE, _FULL_IMAGE, _NEW_IMAGE = b"K"[0], b"O"[0], b"N"[0]
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table as the log describes it; `keys` are the columns of its replica identity."""
+    """A table as the log describes it.
+
+    Attributes:
+        keys: columns of its replica identity.
+        message: the message that it was read from.
+    """
 
     table: str
     description: RowDescription
     keys: frozenset[str]
+    message: bytes = field(compare=False, repr=False)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -137,6 +143,10 @@ class Decoder:
 
     def _relation(self, data: bytes) -> int:
         (oid,) = _U32(data, 1)
+        known = self._relations.get(oid)
+        if known is not None and known.message == data:
+            # Each read of the sql driver begins with the descriptions of its tables.
+            return len(data)
         schema, at = _text(data, 5)
         name, at = _text(data, at)
         (count,) = _U16(data, at + 1)
@@ -153,10 +163,10 @@ class Decoder:
             if is_key:
                 keys.append(column)
         description = RowDescription(oid, tuple(columns), tuple(types))
-        described = Relation(table_name(schema or "pg_catalog", name), description, frozenset(keys))
+        described = Relation(table_name(schema or "pg_catalog", name), description, frozenset(keys), data)
         # The server describes a relation again after any change of its catalogue rows, e.g. a new index. Unless the description
         # itself changed, the rows keep sharing the object that stands for it.
-        if self._relations.get(oid) != described:
+        if known != described:
             self._relations[oid] = described
         return at
 
