@@ -10,7 +10,7 @@ Rows that others reference with a consequence (ON DELETE CASCADE, ..) are not re
 updated where they exist, and inserted where they do not.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from comparator.capture.table_shape import Catalog, TableShape
@@ -200,9 +200,18 @@ def _planned(key: PartKey, rows: list[RowTarget]) -> PlannedPart:
     return PlannedPart(key, list(first.values()), tuple(counts.values()))
 
 
-def chunked(parts: Iterable[PlannedPart], rows_max: int) -> Iterable[PlannedPart]:
-    """Split parts, so that none has more rows: for an alignment that is too large for one statement."""
+def chunked(parts: Iterable[PlannedPart], rows_max: int) -> Iterator[tuple[PlannedPart, ...]]:
+    """Split a plan that is too large for one statement; yield the parts of each, none of which has more rows.
+
+    Rows that are inserted where an UPDATE did not find them stay with that UPDATE.
+    """
+    together: list[list[PlannedPart]] = []
     for part in parts:
-        for start in range(0, len(part.rows), rows_max):
+        if part.kind is PartKind.INSERT_MISSING:
+            together[-1].append(part)
+        else:
+            together.append([part])
+    for group in together:
+        for start in range(0, len(group[0].rows), rows_max):
             end = start + rows_max
-            yield PlannedPart(part.key, part.rows[start:end], part.copies[start:end])
+            yield tuple(PlannedPart(part.key, part.rows[start:end], part.copies[start:end]) for part in group)

@@ -162,8 +162,8 @@ class RowWriter:
         result = _Result()
         try:
             async with conn.transaction():
-                for part in chunked(plan, STATEMENT_ROWS_MAX):
-                    result.add(await self._execute(conn, (part,)))
+                for parts in chunked(plan, STATEMENT_ROWS_MAX):
+                    result.add(await self._execute(conn, parts))
         except asyncpg.IntegrityConstraintViolationError:
             # Outside of the replica role foreign keys are checked at the end of each statement, so one has to have all rows.
             return await self._execute(conn, plan)

@@ -14,7 +14,7 @@ from comparator.exchanges.row_changes import Op, RowChange
 from proxy.errors import DatabaseUnreachableError, ShadowDriftError
 from proxy.runner.resync import resync
 from proxy.runner.row_targets import Alignment, RowTarget, alignment
-from proxy.runner.row_writer import SESSION_OPTIONS, RowWriter, WrittenRows
+from proxy.runner.row_writer import SESSION_OPTIONS, STATEMENT_ROWS_MAX, RowWriter, WrittenRows
 from tests.support import postgres
 
 SCHEMA = """
@@ -223,6 +223,15 @@ async def test_equal_value_with_another_text_is_what_was_written(both: Both) -> 
     await both.shadow.execute(MEDDLE.format(table="parent", column="amount", value="trim_scale(NEW.amount)"))
     row = {"id": "99", "name": "new", "amount": "1.500", "seen": None, "data": None}
     assert (await write(both, target("parent", ("99",), None, row))).unequal == ()
+
+
+async def test_alignment_of_many_rows_writes_rows_of_which_nothing_is_known(both: Both) -> None:
+    """They are updated where they exist, and inserted where they do not, in several statements."""
+    rows = [{"a": str(i), "b": f"b{i}", "v": "many"} for i in range(1, STATEMENT_ROWS_MAX + 11)]
+    work = Alignment([target("pair", (row["a"], row["b"]), {}, row) for row in rows])
+    written = await RowWriter(both.pool, both.catalog).apply(work, known=False)
+    assert (written.rows, written.unequal) == (len(rows), ())
+    assert await both.shadow.fetchval("SELECT count(*) FROM pair WHERE v = 'many'") == len(rows)
 
 
 async def test_rows_without_a_key_that_are_not_there_to_be_deleted_are_named(both: Both) -> None:
