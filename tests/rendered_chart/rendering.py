@@ -27,6 +27,16 @@ REFUSED: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "a number of ports that is a variable": ({"config": {"listen": {"workers": "${N}"}}}, "no variable"),
     "a driver that is a variable": ({"configFile": "journal: {driver: '${DRIVER:-files}'}"}, "no variable"),
     "a unix socket for clients": ({"config": {"listen": {"unix": "/tmp/clients"}}}, "listen.unix"),
+    "a name of more than 52 characters": (
+        {
+            "fullnameOverride": "s" * 40,
+            "config": {
+                "journal": {"driver": "valkey"},
+                "runner": {"slices": [{"name": "a", "shadow": "x"}, {"name": "bcdef", "shadow": "y"}]},
+            },
+        },
+        "set fullnameOverride",
+    ),
     "a file that is not YAML": ({"configFile": "listen: ["}, "configFile: not a YAML mapping"),
     "a value that is not there": ({"proxy": {"replica": 2}}, "additional properties 'replica' not allowed"),
     "no name of the installation": ({"installation": ""}, "/installation"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from dashboards.metric_catalog import JOBS
 from proxy.cli.main import build_parser
 from proxy.config.loader import load
 from proxy.config.settings import Settings
+from proxy.config.slices import slice_settings
 from proxy.rollout.accounting import MetricsPages
 from proxy.serving.shipper_process import END_S
 from tests.support.chart import NAMESPACE, RELEASE, VALUES_FILES, WORKED_EXAMPLE, values_of
@@ -25,7 +27,12 @@ from tests.support.paths import ROOT
 
 RENDERED: Final = ROOT / "var" / "deploy-lint" / "manifests"
 NAMES: Final = tuple(path.stem for path in VALUES_FILES)
-ENVIRONMENT: Final = {"SHADOW_STORE_DSN": "postgresql:///store", "VALKEY_PASSWORD": "secret"}
+ENVIRONMENT: Final = {
+    "SHADOW_STORE_DSN": "postgresql:///store",
+    "SHADOW_SHADOW_A_DSN": "postgresql:///shadow_a",
+    "SHADOW_SHADOW_B_DSN": "postgresql:///shadow_b",
+    "VALKEY_PASSWORD": "secret",
+}
 VALIDATED_KINDS: Final = {
     ("v1", "ConfigMap"),
     ("v1", "Service"),
@@ -98,6 +105,16 @@ def settings_by_part(name: str) -> dict[str, Settings]:
     }
 
 
+def runner_settings(name: str) -> list[Settings]:
+    """Return the settings of each runner, of its slice where there are several."""
+    manifests = manifests_of(name)
+    return [
+        slice_settings(settings_of(manifests, environment_of(workload, container)), "".join(container["args"][4:]))
+        for workload, container in containers(manifests)
+        if container["name"] == "runner"
+    ]
+
+
 def container_ports(container: Mapping[str, Any]) -> dict[str, int]:
     return {port["name"]: port["containerPort"] for port in container["ports"]}
 
@@ -135,7 +152,15 @@ def test_names_are_unique_and_short(manifests: list[dict[str, Any]]) -> None:
     ("name", "parts"),
     [
         ("minimal", {"shop-shadow-proxy": ["proxy", "runner", "ui"]}),
-        ("scaled", {"shop-shadow-proxy": ["proxy"], "shop-shadow-runner": ["runner"], "shop-shadow-ui": ["ui"]}),
+        (
+            "scaled",
+            {
+                "shop-shadow-proxy": ["proxy"],
+                "shop-shadow-runner-a": ["runner"],
+                "shop-shadow-runner-b-2": ["runner"],
+                "shop-shadow-ui": ["ui"],
+            },
+        ),
         ("monitored", {"scorer-proxy": ["proxy"], "scorer-runner": ["runner"], "scorer-ui": ["ui"]}),
     ],
     ids=["minimal", "scaled", "monitored"],
@@ -245,7 +270,7 @@ def test_containers_open_the_ports_of_config(name: str, manifests: list[dict[str
     expected = {
         "proxy": {"clients": proxy.listen.port}
         | {f"control-{number}": proxy.admin.port + number for number in range(proxy.listen.workers)},
-        "runner": {"runner": settings["runner"].runner.port},
+        "runner": {"runner": runner_settings(name)[0].runner.port},
         "ui": {"ui": settings["ui"].ui.port},
     }
 
@@ -305,16 +330,37 @@ def test_web_ui_finds_all_proxies_and_a_runner(name: str, manifests: list[dict[s
     parts = settings_by_part(name)
 
     assert set(MetricsPages.of(parts["ui"]).proxies) == set(MetricsPages.of(parts["proxy"]).proxies)
-    assert parts["ui"].runner.host in pod_names(manifests, "runner", domain_of(name))
+    hosts = {urlsplit(url).hostname for url in parts["ui"].runner.urls}
+    assert hosts <= pod_names(manifests, "runner", domain_of(name))
 
 
 def test_proxies_find_all_runners(name: str, manifests: list[dict[str, Any]]) -> None:
     parts = settings_by_part(name)
     names = pod_names(manifests, "runner", domain_of(name))
-    expected = {f"http://{host}:{parts['runner'].runner.port}/metrics" for host in names}
+    runners = runner_settings(name)
+    expected = {f"http://{host}:{runners[0].runner.port}/metrics" for host in names}
 
     assert set(MetricsPages.of(parts["proxy"]).runners) == expected
-    assert parts["runner"].runner.host in names
+    assert {runner.runner.host for runner in runners} <= names
+
+
+def test_each_slice_has_a_runner() -> None:
+    runners = runner_settings("scaled")
+
+    assert [runner.runner.slice for runner in runners] == ["a", "b_2"]
+    assert len({runner.runner.host for runner in runners}) == len({runner.databases.shadow for runner in runners}) == 2
+
+
+def test_other_parts_find_the_runner_of_each_slice() -> None:
+    addresses = [f"http://{runner.runner.host}:{runner.runner.port}" for runner in runner_settings("scaled")]
+    parts = settings_by_part("scaled")
+
+    assert [list(parts[part].runner.urls) for part in ("proxy", "ui")] == [addresses, addresses]
+
+
+def test_workloads_select_their_own_pods(manifests: list[dict[str, Any]]) -> None:
+    for workload in workloads(manifests):
+        assert selected(manifests, workload["spec"]["selector"]["matchLabels"]) == [workload]
 
 
 def test_stateful_sets_have_their_headless_service(manifests: list[dict[str, Any]]) -> None:
@@ -327,10 +373,12 @@ def test_stateful_sets_have_their_headless_service(manifests: list[dict[str, Any
         assert workload in selected(manifests, service["selector"])
 
 
-def test_services_lead_to_ports_of_one_workload(manifests: list[dict[str, Any]]) -> None:
+def test_services_lead_to_ports_of_one_part(manifests: list[dict[str, Any]]) -> None:
     for service in of_kind(manifests, "Service"):
-        (workload,) = selected(manifests, service["spec"]["selector"])
-        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports_of(workload).keys()
+        found = selected(manifests, service["spec"]["selector"])
+        assert len({one["metadata"]["labels"]["app.kubernetes.io/component"] for one in found}) == 1
+        for workload in found:
+            assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports_of(workload).keys()
 
 
 def test_control_service_is_a_name_that_the_control_port_takes(name: str, manifests: list[dict[str, Any]]) -> None:
@@ -352,11 +400,11 @@ def test_clients_keep_the_only_proxy_when_the_runner_beside_it_is_not_ready() ->
 def test_policies_cover_every_port_but_open_only_that_of_clients(manifests: list[dict[str, Any]]) -> None:
     covered: list[str] = []
     for policy in of_kind(manifests, "NetworkPolicy"):
-        (workload,) = selected(manifests, policy["spec"]["podSelector"]["matchLabels"])
-        covered.append(workload["metadata"]["name"])
+        found = selected(manifests, policy["spec"]["podSelector"]["matchLabels"])
+        covered += [workload["metadata"]["name"] for workload in found]
         for rule in policy["spec"]["ingress"]:
             ports = {port["port"] for port in rule["ports"]}
-            assert ports <= ports_of(workload).keys()
+            assert all(ports <= ports_of(workload).keys() for workload in found)
             assert rule.get("from") or ports == {"clients"}
 
     assert sorted(covered) == sorted(workload["metadata"]["name"] for workload in workloads(manifests))

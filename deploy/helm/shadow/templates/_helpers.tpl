@@ -99,10 +99,28 @@ installation: {{ .Values.installation | quote }}
 {{- end -}}
 {{- define "shadow.runnerHost" -}}
 {{- if include "shadow.shared" .root -}}
-{{ include "shadow.fullname" .root }}-runner-{{ .ordinal }}.{{ include "shadow.podDomain" (dict "root" .root "part" "runner") }}
+{{ include "shadow.runnerName" . }}-{{ .ordinal }}.{{ include "shadow.podDomain" (dict "root" .root "part" "runner") }}
 {{- else -}}
 {{ include "shadow.proxyHost" . }}
 {{- end -}}
+{{- end -}}
+
+{{/* JSON list of the slices' names in runner.slices; of one empty name where there are none. */}}
+{{- define "shadow.slices" -}}
+{{- $given := fromYaml (include "shadow.givenConfig" .) -}}
+{{- $names := list -}}
+{{- range dig "runner" "slices" list $given -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- $names | default (list "") | toJson -}}
+{{- end -}}
+{{/* Name of the runner's StatefulSet of a slice. Arguments: root, slice. */}}
+{{- define "shadow.runnerName" -}}
+{{ include "shadow.fullname" .root }}-runner{{ with .slice }}-{{ . | replace "_" "-" }}{{ end }}
+{{- end -}}
+{{/* The variable of the address that a slice's runner listens on; elsewhere it is not set. */}}
+{{- define "shadow.sliceVariable" -}}
+SHADOW_SLICE_{{ upper . }}_HOST
 {{- end -}}
 
 {{/* config.yaml: what was given, and what follows from the cluster. */}}
@@ -123,8 +141,18 @@ installation: {{ .Values.installation | quote }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- range $ordinal := until (ternary .Values.runner.replicas 1 (not (empty $shared)) | int) -}}
-{{- $runners = append $runners (printf "http://%s:%s/metrics" (include "shadow.runnerHost" (dict "root" $root "ordinal" $ordinal)) (include "shadow.runnerPort" $root)) -}}
+{{- $runnerPort := include "shadow.runnerPort" . | int -}}
+{{- range $slice := fromJsonArray (include "shadow.slices" .) -}}
+{{- range $ordinal := until (ternary $root.Values.runner.replicas 1 (not (empty $shared)) | int) -}}
+{{- $host := include "shadow.runnerHost" (dict "root" $root "ordinal" $ordinal "slice" $slice) -}}
+{{- $runners = append $runners (printf "http://%s:%d/metrics" $host $runnerPort) -}}
+{{- end -}}
+{{- end -}}
+{{- $slices := list -}}
+{{- range $slice := dig "runner" "slices" list $given -}}
+{{- $host := include "shadow.runnerHost" (dict "root" $root "ordinal" 0 "slice" $slice.name) -}}
+{{- $variable := include "shadow.sliceVariable" $slice.name -}}
+{{- $slices = append $slices (mergeOverwrite (deepCopy $slice) (dict "host" (printf "${%s:-%s}" $variable $host) "port" $runnerPort)) -}}
 {{- end -}}
 {{- $defaults := dict
       "admin" (dict "token" "${SHADOW_ADMIN_TOKEN:-}")
@@ -132,9 +160,12 @@ installation: {{ .Values.installation | quote }}
 {{- $own := dict
       "listen" (dict "host" "0.0.0.0" "port" 8080)
       "admin" (dict "host" "${SHADOW_ADMIN_HOST}" "port" 9901 "hosts" (concat $hosts (dig "admin" "hosts" list $given)))
-      "runner" (dict "host" "${SHADOW_RUNNER_HOST}" "port" (include "shadow.runnerPort" . | int))
+      "runner" (dict "host" "${SHADOW_RUNNER_HOST}" "port" $runnerPort)
       "ui" (dict "host" "0.0.0.0" "port" (include "shadow.uiPort" . | int))
       "rollout" (dict "peers" $peers "sources" (dict "runners" $runners)) -}}
+{{- if $slices -}}
+{{- $_ := set $own.runner "slices" $slices -}}
+{{- end -}}
 {{- toYaml (mergeOverwrite (merge $given $defaults) $own) -}}
 {{- end -}}
 
@@ -158,6 +189,11 @@ installation: {{ .Values.installation | quote }}
 {{- end -}}
 {{- if and .Values.proxy.autoscaling.enabled (dig "rollout" "enabled" false $given) -}}
 {{- fail "proxy.autoscaling cannot be enabled together with rollout.enabled: the gates stay closed while a proxy of rollout.peers does not answer" -}}
+{{- end -}}
+{{- range $slice := fromJsonArray (include "shadow.slices" .) -}}
+{{- if gt (len (include "shadow.runnerName" (dict "root" $ "slice" $slice))) 52 -}}
+{{- fail (printf "runner.slices: the name of the StatefulSet of slice %s has more than 52 characters: set fullnameOverride" $slice) -}}
+{{- end -}}
 {{- end -}}
 {{- if dig "listen" "unix" "" $given -}}
 {{- fail "listen.unix: clients reach the proxy by its port" -}}

@@ -17,7 +17,7 @@ securityContext:
     type: RuntimeDefault
 {{- end -}}
 
-{{/* Where the pods of a part run. Arguments: root, part. */}}
+{{/* Where the pods of a part run. Arguments: root, part, slice. */}}
 {{- define "shadow.placement" -}}
 {{- $values := get .root.Values .part -}}
 topologySpreadConstraints:
@@ -31,6 +31,9 @@ topologySpreadConstraints:
       matchLabels:
         {{- include "shadow.selectorLabels" .root | nindent 8 }}
         app.kubernetes.io/component: {{ .part }}
+        {{- with .slice }}
+        slice: {{ . }}
+        {{- end }}
   {{- end }}
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . }}
@@ -49,12 +52,15 @@ affinity:
 {{- end }}
 {{- end -}}
 
-{{/* Labels and annotations of the pods of a part. Arguments: root, part. */}}
+{{/* Labels and annotations of the pods of a part. Arguments: root, part, slice, checksum. */}}
 {{- define "shadow.podMetadata" -}}
 {{- $values := get .root.Values .part -}}
 labels:
   {{- include "shadow.labels" .root | nindent 2 }}
   app.kubernetes.io/component: {{ .part }}
+  {{- with .slice }}
+  slice: {{ . }}
+  {{- end }}
   {{- with $values.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -69,12 +75,12 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* Image, rights, environment and files of each container. Arguments: root, part, adminHost, runnerHost. */}}
+{{/* Image, rights, environment and files of each container. Arguments: root, part, adminHost, runnerHost, slice. */}}
 {{- define "shadow.container" -}}
 {{- $values := get .root.Values .part -}}
 image: {{ include "shadow.image" .root | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-args: [{{ .part | quote }}, "--config", "/etc/shadow-proxy/config.yaml"]
+args: [{{ .part | quote }}, "--config", "/etc/shadow-proxy/config.yaml"{{ with .slice }}, "--slice", {{ . | quote }}{{ end }}]
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
@@ -97,6 +103,10 @@ env:
     value: {{ .adminHost | quote }}
   - name: SHADOW_RUNNER_HOST
     value: {{ .runnerHost | quote }}
+  {{- with .slice }}
+  - name: {{ include "shadow.sliceVariable" . }}
+    value: {{ $.runnerHost | quote }}
+  {{- end }}
   {{- with .root.Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -126,7 +136,7 @@ volumeMounts:
 {{- end }}
 {{- end -}}
 
-{{/* The disk of a part. Arguments: root, part. */}}
+{{/* The disk of a part. Arguments: root, part, slice. */}}
 {{- define "shadow.stateClaim" -}}
 {{- $persistence := (get .root.Values .part).persistence -}}
 - metadata:
@@ -134,6 +144,9 @@ volumeMounts:
     labels:
       {{- include "shadow.selectorLabels" .root | nindent 6 }}
       app.kubernetes.io/component: {{ .part }}
+      {{- with .slice }}
+      slice: {{ . }}
+      {{- end }}
   spec:
     accessModes:
       {{- toYaml $persistence.accessModes | nindent 6 }}
@@ -148,7 +161,7 @@ volumeMounts:
 {{- define "shadow.proxyContainer" -}}
 - name: proxy
   {{- $host := printf "$(POD_NAME).%s" (include "shadow.podDomain" (dict "root" . "part" "proxy")) }}
-  {{- $runner := ternary (include "shadow.runnerHost" (dict "root" . "ordinal" 0)) $host (not (empty (include "shadow.shared" .))) }}
+  {{- $runner := ternary (include "shadow.runnerHost" (dict "root" . "ordinal" 0 "slice" (first (fromJsonArray (include "shadow.slices" .))))) $host (not (empty (include "shadow.shared" .))) }}
   {{- include "shadow.container" (dict "root" . "part" "proxy" "adminHost" $host "runnerHost" $runner) | nindent 2 }}
   ports:
     - name: clients
@@ -180,15 +193,15 @@ volumeMounts:
   {{- end }}
 {{- end -}}
 
-{{/* /readyz is not asked: a runner that waits for its lease, or aligns the shadow, is as it should be. */}}
+{{/* /readyz is not asked: a runner that waits for its lease, or aligns the shadow, is as it should be. Arguments: root, slice. */}}
 {{- define "shadow.runnerContainer" -}}
 - name: runner
-  {{- $part := ternary "runner" "proxy" (not (empty (include "shadow.shared" .))) }}
-  {{- $host := printf "$(POD_NAME).%s" (include "shadow.podDomain" (dict "root" . "part" $part)) }}
-  {{- include "shadow.container" (dict "root" . "part" "runner" "adminHost" (include "shadow.proxyHost" (dict "root" . "ordinal" 0)) "runnerHost" $host) | nindent 2 }}
+  {{- $part := ternary "runner" "proxy" (not (empty (include "shadow.shared" .root))) }}
+  {{- $host := printf "$(POD_NAME).%s" (include "shadow.podDomain" (dict "root" .root "part" $part)) }}
+  {{- include "shadow.container" (dict "root" .root "part" "runner" "adminHost" (include "shadow.proxyHost" (dict "root" .root "ordinal" 0)) "runnerHost" $host "slice" .slice) | nindent 2 }}
   ports:
     - name: runner
-      containerPort: {{ include "shadow.runnerPort" . }}
+      containerPort: {{ include "shadow.runnerPort" .root }}
   startupProbe:
     httpGet: {path: /healthz, port: runner}
     periodSeconds: 5
@@ -203,7 +216,7 @@ volumeMounts:
 {{- define "shadow.uiContainer" -}}
 - name: ui
   {{- $proxy := include "shadow.proxyHost" (dict "root" . "ordinal" 0) }}
-  {{- $runner := include "shadow.runnerHost" (dict "root" . "ordinal" 0) }}
+  {{- $runner := include "shadow.runnerHost" (dict "root" . "ordinal" 0 "slice" (first (fromJsonArray (include "shadow.slices" .)))) }}
   {{- include "shadow.container" (dict "root" . "part" "ui" "adminHost" $proxy "runnerHost" $runner) | nindent 2 }}
   ports:
     - name: ui
