@@ -8,7 +8,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -31,7 +31,9 @@ from comparator.exchanges.model import (
 )
 from comparator.exchanges.row_changes import LogicalMessage, Op, Row, RowChange, Transaction
 from comparator.exchanges.table_schema import NO_SCHEMA, TableSchema
-from comparator.findings.redaction import Redactor
+
+if TYPE_CHECKING:
+    from comparator.findings.redaction import Redactor
 
 VERSION: Final = 1
 
@@ -150,7 +152,7 @@ class OpenedCase:
 
 
 def case_of(
-    exchange: Exchange, served: Observation, mirrored: Observation, redactor: Redactor, *, finding: str = ""
+    exchange: Exchange, served: Observation, mirrored: Observation, redactor: "Redactor", *, finding: str = ""
 ) -> Case:
     """Make a redacted case of one compared exchange.
 
@@ -186,7 +188,7 @@ def _body_of(body: bytes, *, cut: bool) -> CaseBody:
         return CaseBody(base64=base64.b64encode(body).decode(), truncated=cut)
 
 
-def _side_of(observation: Observation, redactor: Redactor) -> CaseSide:
+def _side_of(observation: Observation, redactor: "Redactor") -> CaseSide:
     outcome = observation.outcome
     changed = {change.table for transaction in observation.effects.transactions for change in transaction.changes}
     response, failure = None, None

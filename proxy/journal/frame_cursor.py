@@ -9,6 +9,7 @@ from proxy.errors import JournalFormatError
 from proxy.journal.format import (
     FRAME_HEADER,
     SEGMENT_HEADER,
+    SEGMENT_MAGIC,
     FrameHeader,
     intact,
     parse_frame_header,
@@ -86,13 +87,18 @@ class FrameCursor:
         if len(header) < SEGMENT_HEADER.size:
             os.close(descriptor)
             return False
+        damaged = not header.startswith(SEGMENT_MAGIC)
         try:
-            parse_segment_header(header)
-        except JournalFormatError:
+            if not damaged:
+                parse_segment_header(header)
+        except JournalFormatError as error:
             os.close(descriptor)
-            raise
+            raise JournalFormatError(f"{path}: {error}") from error
         self.close()
         self._file, self.path = descriptor, path
+        if damaged:
+            # (its frames say by themselves what they hold)
+            logger.warning("journal_damage_skipped", extra={"path": str(path), "bytes": SEGMENT_HEADER.size})
         self._offset = next((offset for offset, frame in frames(path) if frame.next_sequence > self._next), 0)
         self._offset = self._offset or SEGMENT_HEADER.size
         return True

@@ -284,8 +284,11 @@ class SegmentWriter:
             torn = repair(files[-1])
         except JournalFormatError as error:
             logger.error("journal_segment_skipped", extra={"path": str(files[-1]), "error": str(error)})
-            # A segment of another version is not overwritten: the next one gets a later name.
-            self._sequence = max(self._sequence, first_sequence_of(files[-1]) + 1)
+            # A damaged one, or one of another version, is not overwritten: the next one gets a later name, and numbers behind those of
+            # its frames and behind those that readers have read from it.
+            behind = (first_sequence_of(files[-1]) + 1, next_sequence(files[-1]))
+            committed = highest_committed(self._directory, self._folder.name)
+            self._sequence = max(self._sequence, *behind, committed + 1)
             return
         if torn:
             self.counts.torn_bytes += torn.lost_bytes

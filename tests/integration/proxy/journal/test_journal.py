@@ -274,6 +274,34 @@ def test_damaged_offset_file_does_not_stop_the_writer(tmp_path: Path) -> None:
     assert [path.name for path in segments(tmp_path / "w0")] == [f"{42:020d}.seg"]
 
 
+@pytest.mark.parametrize(
+    ("damage", "kept"),
+    [
+        (lambda data: b"\0" + data[1:], 3),
+        (lambda data: bytes(len(data)), 0),
+        (lambda data: b"<html>" * 50, 0),
+    ],
+    ids=["head", "zeros", "another file"],
+)
+def test_segment_without_its_head_stops_neither_reader_nor_writer(
+    tmp_path: Path, damage: Callable[[bytes], bytes], kept: int
+) -> None:
+    """As after a power failure. What frames are left is read, and no number is given twice."""
+    write(tmp_path, 3)
+    with SegmentReader(tmp_path, "before", keys=load_keys(tmp_path, {})) as before:
+        before.commit(before.take(10)[-1].position)
+    [path] = segments(tmp_path / "w0")
+    path.write_bytes(damage(path.read_bytes()))
+    # (the mark in memory does not outlive the machine either)
+    (tmp_path / "w0" / "id").unlink()
+    with SegmentReader(tmp_path, "new", keys=load_keys(tmp_path, {})) as new:
+        assert len(new.take(10)) == kept
+        write(tmp_path, 2, first=3)
+        assert [entry.sequence for entry in new.take(10)] == [4, 5]
+    with SegmentReader(tmp_path, "before", keys=load_keys(tmp_path, {})) as before:
+        assert [entry.sequence for entry in before.take(10)] == [4, 5]
+
+
 def test_unexpected_error_drops_and_counts_one_batch(tmp_path: Path) -> None:
     folder = tmp_path / "w0"
     folder.mkdir()

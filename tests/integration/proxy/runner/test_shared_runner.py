@@ -36,7 +36,7 @@ WAIT_S = 120.0
 async def lab(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[MirrorLab]:
     slot = Slot(kind=SlotKind.PERSISTENT, name=f"shared_{uuid.uuid4().hex[:12]}")
     capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN, slot=slot, feedback_ms=500)
-    runner = RunnerSettings(port=free_port(), claim_wait_ms=1_500)
+    runner = RunnerSettings(port=free_port(), claim_wait_ms=1_500, unsettled_s_max=10.0)
     async with mirror_lab(postgres_dsn, tmp_path, capture=capture, runner=runner) as made:
         try:
             yield made
