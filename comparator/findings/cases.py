@@ -259,7 +259,7 @@ def load(text: bytes) -> Case:
     """
     try:
         case = _decoder.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CaseError(f"not a case: {error}") from error
     if case.version != VERSION:
         raise CaseError(f"version {case.version} of the case format is not supported (supported: {VERSION})")

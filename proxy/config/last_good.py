@@ -62,7 +62,7 @@ def last_good(config: Path) -> tuple[Settings, Path] | None:
     for path in _candidates(config):
         try:
             return msgspec.json.decode(read_small(path), type=Settings), path
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, msgspec.MsgspecError, RecursionError):
             continue
     return None
 

@@ -280,7 +280,7 @@ def load_committed(path: Path) -> CommittedOffset:
         return msgspec.json.decode(read_small(path), type=CommittedOffset)
     except FileNotFoundError:
         return CommittedOffset({})
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, RecursionError) as error:
         raise JournalFormatError(f"{path}: {error}") from error
 
 

@@ -96,7 +96,7 @@ def load_status(directory: Path) -> ShipperStatus | None:
         return msgspec.json.decode((directory / STATUS).read_bytes(), type=ShipperStatus)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, RecursionError) as error:
         raise JournalFormatError(f"{directory / STATUS}: {error}") from error
 
 

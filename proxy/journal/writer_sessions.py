@@ -53,7 +53,7 @@ def load_sessions(folder: Path) -> WriterSessions | None:
     """Return the sessions of a writer's folder; None if they are not known."""
     try:
         return msgspec.json.decode(read_small(folder / SESSIONS), type=WriterSessions)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, RecursionError):
         return None
 
 

@@ -79,7 +79,7 @@ class McpSession:
             return _error(None, PARSE_ERROR, f"a message has at most {LINE_MAX_BYTES} bytes")
         try:
             message: object = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return _error(None, PARSE_ERROR, f"not JSON: {error}")
         if not isinstance(message, dict):
             return _error(None, INVALID_REQUEST, "a message is one JSON object")
@@ -132,7 +132,7 @@ def _object(text: str) -> Json | None:
     """Return the JSON object that a text is; None for anything else."""
     try:
         value: object = msgspec.json.decode(text.encode())
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     return cast("Json", value) if isinstance(value, dict) else None
 

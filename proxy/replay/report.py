@@ -286,7 +286,7 @@ def parse_report(text: bytes) -> ReplayReport:
     """
     try:
         return msgspec.json.decode(text, type=ReplayReport)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise OptionError(f"not the report of a replay: {error}") from error
 
 

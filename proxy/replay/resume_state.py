@@ -38,7 +38,7 @@ def load(path: Path, replay: str) -> ResumeState:
         return ResumeState(1, replay, 0)
     except OSError as error:
         raise ResumeStateError(f"{path}: {error.strerror}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ResumeStateError(f"{path}: not the progress of a replay: {error}") from error
     if state.replay != replay:
         raise ResumeStateError(

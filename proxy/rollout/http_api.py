@@ -269,7 +269,7 @@ async def _receive_states(request: web.Request) -> web.Response:
     _, body = await _authorized_change(request, Permission.ROLL_BACK)
     try:
         received = msgspec.json.decode(body, type=PeerStates)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise web.HTTPBadRequest(reason="the body is not a document of rollout states") from error
     request.app[CONTEXT].control.replica.apply(rollbacks({state.group: state for state in received.states}))
     return web.json_response({})
@@ -284,7 +284,7 @@ async def _alertmanager(request: web.Request) -> web.Response:
     _, body = await _authorized_change(request, Permission.ROLL_BACK)
     try:
         notification = msgspec.json.decode(body, type=AlertmanagerNotification)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise web.HTTPBadRequest(reason="the body is not a notification of Alertmanager, version 4") from error
     control = context.control
     requested = requested_action(notification, control.settings.alertmanager, control.replica.groups)

@@ -75,7 +75,7 @@ class PeerSync:
             try:
                 await self._exchange(session, url)
                 reached = True
-            except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError) as error:
+            except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError, RecursionError) as error:
                 if reached:
                     logger.warning("peer_unreachable", extra={"url": url, "error": f"{type(error).__name__}: {error}"})
                 reached = False

@@ -142,7 +142,7 @@ def read_states(path: Path) -> SavedStates:
     """
     try:
         return msgspec.json.decode(read_small(path), type=SavedStates)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, RecursionError) as error:
         raise StateFileError(f"{path}: {error}") from error
 
 
@@ -186,7 +186,7 @@ def read_links(path: Path) -> tuple[ChainLink, ...]:
         raise StateFileError(f"{path}: {error.strerror}") from error
     try:
         return tuple([msgspec.json.decode(line, type=ChainLink) for line in lines])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise StateFileError(f"{path}: {error}") from error
 
 

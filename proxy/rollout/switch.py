@@ -227,7 +227,7 @@ class Switch:
             return _Look(version, None, None, sentinel)
         try:
             return _Look(version, _read(self._path), None, sentinel)
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, RecursionError) as error:
             return _Look(version, None, str(error), sentinel)
 
     def _looked(self, look: _Look) -> None:
@@ -344,7 +344,7 @@ def _read(path: Path) -> SwitchState:
 def _read_or_none(path: Path) -> SwitchState | None:
     try:
         return _read(path)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, RecursionError):
         return None
 
 

@@ -72,7 +72,7 @@ def draft_of(compare: CompareSettings, declaration: str, text: str) -> RuleDraft
         after = _changed(_plain_section(compare), declaration, text[:DRAFT_CHARS_MAX])
         changed = msgspec.convert(after, CompareSettings)
         Comparator(changed)
-    except (yaml.YAMLError, msgspec.ValidationError, RuleError, ValueError) as error:
+    except (yaml.YAMLError, msgspec.ValidationError, RuleError, ValueError, RecursionError) as error:
         return RuleDraft(declaration, text, ConfigPatch("", None, _one_line(str(error))))
     return RuleDraft(declaration, text, ConfigPatch(_diff(before, after), changed))
 
