@@ -40,6 +40,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=_DIVERGENCES,
         help="faults of the mirrored legacy, NAME or NAME:SHARE, comma-separated; empty for none (default: %(default)s)",
     )
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        default=1,
+        help="number of proxies; several share their journal by a broker, and two runners share the mirroring (default: %(default)s)",
+    )
     parser.add_argument("--stay", action="store_true", help="keep everything running afterwards, until Ctrl-C")
     parser.add_argument(
         "--folder", type=Path, default=Path("var/demo"), help="folder for its files (default: %(default)s)"
@@ -57,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
         console = Console(file=raw_stream(sys.stdout), width=_WIDTH)
     folder: Path = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    options = DemoOptions(folder, address_count=args.addresses, divergences=args.divergences, with_ui=True)
+    options = DemoOptions(
+        folder, address_count=args.addresses, divergences=args.divergences, with_ui=True, nodes=args.nodes
+    )
     with _locked(folder):
         try:
             asyncio.run(_interruptible(_demo(console, options, args)))
@@ -94,7 +102,9 @@ async def watched(watch: Coroutine[None, None, None], work: Coroutine[None, None
 
 
 async def _work(installation: Installation, console: Console, args: argparse.Namespace) -> None:
-    traffic = TrafficGenerator(installation.url, installation.targets, concurrency=_CONCURRENCY)
+    traffic = TrafficGenerator(
+        installation.url, installation.targets, concurrency=_CONCURRENCY, more_urls=installation.urls[1:]
+    )
     async with asyncio.TaskGroup() as tasks:
         showing = tasks.create_task(screen.show(console, installation, traffic.result), name="screen")
         await traffic.at_rate(args.rate, seconds=args.seconds)

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import os
 import signal
+import socket
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from proxy.errors import ChildFailedError, DemoError
@@ -32,7 +34,7 @@ class ChildPlan:
     Attributes:
         command: program and arguments.
         environment: variables beside those of this process.
-        ready_url: responds with 200 once the child can be used.
+        ready_url: responds with 200 once the child can be used; of tcp://HOST:PORT, it accepts a connection.
         hint: advice for the case that it does not start.
     """
 
@@ -164,7 +166,11 @@ def _die_with_parent() -> None:
 
 
 def _answers(url: str) -> bool:
+    parts = urlsplit(url)
     try:
+        if parts.scheme == "tcp":
+            socket.create_connection((parts.hostname, parts.port), timeout=_PROBE_TIMEOUT_S).close()
+            return True
         with urlopen(url, timeout=_PROBE_TIMEOUT_S) as response:  # noqa: S310 (a loopback URL of our own making)
             return response.status == 200
     except (URLError, OSError):

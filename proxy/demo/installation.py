@@ -18,7 +18,7 @@ from comparator.capture.clone import CloneMethod, CloneOptions, clone
 from comparator.capture.publication import prepare
 from proxy.config.loader import load
 from proxy.config.settings import Settings
-from proxy.demo import config
+from proxy.demo import config, nodes
 from proxy.demo.children import ChildPlan, ChildProcess, python_module, run_to_end, running
 from proxy.demo.free_ports import free_ports
 from proxy.demo.traffic import DemoRequest, read_targets
@@ -45,6 +45,7 @@ class DemoOptions:
         profile: name of the population's profile; "" for that of the demo.
         prefix: of the names of the databases.
         with_ui: run the web UI, too, from the beginning on.
+        nodes: number of proxies; more than one share the journal by a broker, and have two runners.
         twin: run the scorer as the legacy too, so that nothing but chance differs.
         environment: further variables of all four backends.
         overrides: further configuration, which replaces that of the demo.
@@ -58,6 +59,7 @@ class DemoOptions:
     profile: str = ""
     prefix: str = "demo_"
     with_ui: bool = False
+    nodes: int = 1
     twin: bool = False
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -71,6 +73,8 @@ class Installation:
         targets: requests for traffic.
         children: its processes by name.
         divergences: names of the faults that are switched on in the mirrored legacy.
+        urls: of all proxies, for clients.
+        runner_urls: base URLs of all runners' admin ports.
     """
 
     addresses: config.DemoAddresses
@@ -78,6 +82,8 @@ class Installation:
     targets: tuple[DemoRequest, ...]
     children: Mapping[str, ChildProcess]
     divergences: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    runner_urls: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -147,6 +153,10 @@ async def installed(
     """
     described = _described(server_dsn, options)
     addresses, config_path = described.addresses, described.config_path
+    if options.nodes > 1:
+        async with _several(server_dsn, options, on_step) as installation:
+            yield installation
+        return
     async with AsyncExitStack() as stack:
         children: dict[str, ChildProcess] = {}
         if options.with_ui:
@@ -157,8 +167,67 @@ async def installed(
         system = await _filled(server_dsn, described, on_step)
         for group in (system.backends(), [_runner(addresses, config_path)], [_proxy(addresses, config_path)]):
             children |= await stack.enter_async_context(running_children(group, system.logs, on_step))
-        names = tuple(text.partition(":")[0].strip() for text in options.divergences.split(",") if text.strip())
-        yield Installation(addresses, config_path, read_targets(options.folder / "targets.ndjson"), children, names)
+        yield _installation(system, children, (addresses.proxy,), (addresses.runner,))
+
+
+def _installation(
+    system: PreparedInstallation, children: Mapping[str, ChildProcess], proxies: Sequence[int], runners: Sequence[int]
+) -> Installation:
+    options = system.options
+    names = tuple(text.partition(":")[0].strip() for text in options.divergences.split(",") if text.strip())
+    urls, runner_urls = (tuple(f"http://127.0.0.1:{port}" for port in ports) for ports in (proxies, runners))
+    targets = read_targets(options.folder / "targets.ndjson")
+    return Installation(system.addresses, system.config_path, targets, children, names, urls, runner_urls)
+
+
+@asynccontextmanager
+async def _several(
+    server_dsn: str, options: DemoOptions, on_step: Callable[[str], None]
+) -> AsyncGenerator[Installation]:
+    """Run a system of several proxies, a broker and two runners until the block ends."""
+    program = nodes.broker_program()
+    nodes.set_common_key(os.environ)
+    _check_checkout()
+    logs = _fresh_folder(options.folder)
+    addresses = _choose_addresses(server_dsn, options)
+    second = nodes.SecondSlice(with_database(server_dsn, f"{options.prefix}shadow_b"))
+    (broker_port,) = free_ports(1)
+    over = config.merged(options.overrides, nodes.overrides(addresses, second, broker_port))
+    config_path, settings = _configure(addresses, replace(options, overrides=over))
+    proxies = nodes.write_node_configs(config_path, options.nodes)
+    described = PreparedInstallation(options, addresses, config_path, settings, (), logs)
+    async with AsyncExitStack() as stack:
+        children: dict[str, ChildProcess] = {}
+
+        async def start(*plans: ChildPlan) -> None:
+            children.update(await stack.enter_async_context(running_children(plans, logs, on_step)))
+
+        if options.with_ui:
+            await start(_ui(addresses, config_path))
+        system = await _filled(server_dsn, described, on_step)
+        await _clone_second(addresses, second, settings)
+        there = replace(
+            addresses,
+            shadow_dsn=second.shadow_dsn,
+            candidate_shadow=second.candidate,
+            candidate_shadow_admin=second.candidate_admin,
+            legacy_shadow=second.legacy,
+        )
+        on_b = [replace(plan, name=f"{plan.name}-b") for plan in replace(system, addresses=there).backends("shadow")]
+        await start(nodes.broker_plan(program, broker_port, logs), *system.backends(), *on_b)
+        await start(*nodes.runner_plans(config_path, (addresses.runner, second.runner)))
+        await start(
+            *(
+                replace(_proxy(replace(addresses, proxy_admin=admin), path), name=f"proxy-{number}")
+                for number, (path, _, admin) in enumerate(proxies, 1)
+            )
+        )
+        yield _installation(system, children, [port for _, port, _ in proxies], (addresses.runner, second.runner))
+
+
+async def _clone_second(addresses: config.DemoAddresses, second: nodes.SecondSlice, settings: Settings) -> None:
+    await clone(addresses.live_dsn, second.shadow_dsn, CloneOptions(method=CloneMethod.TEMPLATE, replace=True))
+    await _publish(second.shadow_dsn, settings)
 
 
 async def prepared(server_dsn: str, options: DemoOptions, on_step: Callable[[str], None]) -> PreparedInstallation:
@@ -213,7 +282,7 @@ async def drop_databases(server_dsn: str, prefix: str) -> None:
     """Drop the databases of an installation, and end their connections."""
     conn = await postgres.connect(server_dsn, timeout_s=_CONNECT_TIMEOUT_S)
     try:
-        for name in ("live", "shadow", "store"):
+        for name in ("live", "shadow", "shadow_b", "store"):
             await conn.execute(f'DROP DATABASE IF EXISTS "{prefix}{name}" WITH (FORCE)')
     finally:
         await conn.close()

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Mapping
 
-import aiohttp
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from proxy.config.loader import read_settings
 from proxy.demo.installation import Installation
 from proxy.demo.traffic import TrafficResult
-from proxy.rollout.accounting import Reading, read
+from proxy.rollout.accounting import TIMEOUT_S, MetricsPages, Reading, read_all
 
 _REFRESH_S = 0.5
 _LINE_EVERY = 20
@@ -18,26 +18,25 @@ _LINE_EVERY = 20
 
 async def show(console: Console, installation: Installation, result: TrafficResult) -> None:
     """Show the progress until cancelled."""
-    async with aiohttp.ClientSession() as session:
-        if not console.is_terminal:
-            await _show_lines(console, installation, session)
-        with Live(console=console, refresh_per_second=4) as live:
-            while True:
-                reading = await _read(session, installation)
-                live.update(table(reading, result))
-                await asyncio.sleep(_REFRESH_S)
+    pages = MetricsPages.of(read_settings(installation.config_path))
+    if not console.is_terminal:
+        await _show_lines(console, pages)
+    with Live(console=console, refresh_per_second=4) as live:
+        while True:
+            live.update(table(await _read(pages), result))
+            await asyncio.sleep(_REFRESH_S)
 
 
-async def _show_lines(console: Console, installation: Installation, session: aiohttp.ClientSession) -> None:
+async def _show_lines(console: Console, pages: MetricsPages) -> None:
     while True:
         await asyncio.sleep(_REFRESH_S * _LINE_EVERY)
-        console.print(line(await _read(session, installation)))
+        console.print(line(await _read(pages)))
 
 
-async def _read(session: aiohttp.ClientSession, installation: Installation) -> Reading:
+async def _read(pages: MetricsPages) -> Reading:
     try:
-        return await read(session, installation.admin_url, installation.runner_url)
-    except (aiohttp.ClientError, TimeoutError):
+        return await read_all(pages, timeout_s=TIMEOUT_S)
+    except ConnectionError:
         # A busy process may respond late; the next reading follows soon.
         return Reading()
 

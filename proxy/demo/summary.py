@@ -29,7 +29,7 @@ from proxy.demo.screen import counts
 from proxy.demo.traffic import TrafficResult
 from proxy.errors import DemoError
 from proxy.journal.reconciliation import WriterAccount
-from proxy.rollout.accounting import Accounting, Reading, read
+from proxy.rollout.accounting import TIMEOUT_S, Accounting, MetricsPages, Reading, read_all
 from proxy.runner.accountant import read_accounts
 
 _CONNECT_TIMEOUT_S = 10.0
@@ -102,12 +102,16 @@ async def _read_progress(
     session: aiohttp.ClientSession, installation: Installation
 ) -> tuple[Reading | None, int | None]:
     """Return the metrics, and how many exchanges have no outcome, or none that the store has."""
+    unsaved = 0
     try:
-        reading = await read(session, installation.admin_url, installation.runner_url)
-        async with session.get(f"{installation.runner_url}/status", timeout=_TIMEOUT) as response:
-            unsaved = int((await response.json())["unsaved"])
-    except (aiohttp.ClientError, TimeoutError):
+        reading = await read_all(MetricsPages.of(read_settings(installation.config_path)), timeout_s=TIMEOUT_S)
+        for url in installation.runner_urls:
+            async with session.get(f"{url}/status", timeout=_TIMEOUT) as response:
+                unsaved += int((await response.json())["unsaved"])
+    except (aiohttp.ClientError, ConnectionError, TimeoutError):
         # A busy process may respond late; the next reading follows soon.
+        return None, None
+    if reading.silent or reading.away:
         return None, None
     return reading, reading.accounting.in_flight + unsaved
 
@@ -291,8 +295,9 @@ def running_addresses(installation: Installation) -> str:
                 "it keeps running until Ctrl-C:",
                 f"  web UI            {installation.ui_url}",
                 f"  request a score   curl -H 'X-API-Key: {key}' {installation.url}{installation.targets[1].path}",
+                *(f"  another proxy     {url}" for url in installation.urls[1:]),
                 f"  proxy's admin     {installation.admin_url}/metrics /status, POST /rollback",
-                f"  runner's admin    {installation.runner_url}/metrics /status",
+                *(f"  runner's admin    {url}/metrics /status" for url in installation.runner_urls),
                 f"  scorer's admin    http://127.0.0.1:{addresses.candidate_live_admin}/metrics",
                 f"  live database     {addresses.live_dsn}",
                 f"  shadow database   {addresses.shadow_dsn}",

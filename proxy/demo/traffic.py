@@ -61,16 +61,19 @@ def read_targets(path: Path) -> tuple[DemoRequest, ...]:
 
 
 class TrafficGenerator:
-    """Sends requests for the targets to one URL, in a cycle.
+    """Sends requests for the targets to one proxy, or to several in turn, in a cycle.
 
     Args:
         url: the proxy.
         targets: requested in this order.
         concurrency: requests in flight at a time. Beyond it a due request waits, and its wait is part of its duration.
+        more_urls: further proxies.
     """
 
-    def __init__(self, url: str, targets: Sequence[DemoRequest], *, concurrency: int) -> None:
-        self._url = url
+    def __init__(
+        self, url: str, targets: Sequence[DemoRequest], *, concurrency: int, more_urls: Sequence[str] = ()
+    ) -> None:
+        self._urls = itertools.cycle((url, *more_urls))
         self._targets = itertools.cycle(targets)
         self._concurrency = concurrency
         self.result = TrafficResult()
@@ -102,7 +105,9 @@ class TrafficGenerator:
 
     async def _send(self, session: aiohttp.ClientSession, target: DemoRequest, *, since: float) -> None:
         try:
-            async with session.request(target.method, self._url + target.path, headers=target.headers) as response:
+            async with session.request(
+                target.method, next(self._urls) + target.path, headers=target.headers
+            ) as response:
                 await response.read()
                 self.result.statuses[response.status] += 1
                 if response.status != target.status:
