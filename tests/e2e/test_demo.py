@@ -15,8 +15,8 @@ import pytest
 from tests.legacy.running import ROOT
 from tests.support.matrix import FULL
 
-READY_TIMEOUT_S = 90
-END_TIMEOUT_S = 90
+READY_TIMEOUT_S = 240
+END_TIMEOUT_S = 240
 GONE_TIMEOUT_S = 30
 
 
