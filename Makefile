@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: help setup tools demo test test-matrix golden corpus third-party zoo lint lint-deploy format bench-peers bench-proxy docs pictures dashboards image lambda-image lock clean
+.PHONY: help setup tools demo test test-matrix golden corpus third-party alerts zoo lint lint-deploy format bench-peers bench-proxy docs pictures dashboards image lambda-image lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
@@ -68,6 +68,12 @@ third-party: setup ## play 1,000 requests to two versions of Kinto behind the pr
 	  } || exit 1; \
 	done
 	@$(BIN)/python -m pytest -q tests/third_party $(ARGS)
+
+alerts: setup tools ## have a running system fire thirteen of its alerts in a real Prometheus and Alertmanager (some three minutes)
+	@command -v prometheus-alertmanager >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus-alertmanager >/dev/null; } || \
+	  { echo "the test needs Debian's package: apt-get install prometheus-alertmanager" >&2; exit 1; }
+	@$(BIN)/python -m pytest -q tests/alerting $(ARGS)
 
 test-matrix: setup ## run the tests of which `make test` runs a slice: every driver, PostgreSQL version and serving side
 	@SHADOW_TEST_MATRIX=1 $(BIN)/python -m pytest -q tests/property tests/e2e/test_shipped_config.py tests/e2e/test_chaos.py \
