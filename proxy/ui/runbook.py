@@ -1,4 +1,4 @@
-"""Show RUNBOOK.md of the checkout, so that a banner can lead to its section on a machine without anything else."""
+"""Show RUNBOOK.md, which the package holds a link to, so that a banner can lead to its section on a machine without anything else."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 
 from proxy.ui.screens import ScreenRequest
 
-FILE: Final = Path(__file__).parents[2] / "RUNBOOK.md"
+FILE: Final = Path(__file__).with_name("RUNBOOK.md")
 HEADING: Final = re.compile(r"^(#{1,3}) (.+)$", re.MULTILINE)
 
 
@@ -23,14 +23,14 @@ class RunbookPart:
 
 @dataclass(frozen=True, slots=True)
 class RunbookDocument:
-    """The runbook; without sections where it is not installed."""
+    """The runbook."""
 
     sections: tuple[RunbookPart, ...]
 
 
 async def read(_request: ScreenRequest) -> RunbookDocument:
     """Read the runbook."""
-    return RunbookDocument(sections_of(FILE.read_text(encoding="utf-8")) if FILE.exists() else ())
+    return RunbookDocument(sections_of(FILE.read_text(encoding="utf-8")))
 
 
 def sections_of(text: str) -> tuple[RunbookPart, ...]:
