@@ -33,13 +33,14 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup ## run the whole system on this machine for a minute (ARGS=--stay keeps it running)
 	@$(BIN)/shadow demo $(ARGS)
 
-# The tests evaluate the generated rules with promtool and Prometheus, open the web UI in Chromium, and have systemd check the units; Debian
-# packages all of them.
+# The tests evaluate the generated rules with promtool and Prometheus, open the web UI in Chromium, have systemd check the units, and talk TLS to
+# Redis (redis-check-rdb is the server's program too); Debian packages all of them.
 tools:
 	@missing=""; \
 	command -v promtool >/dev/null && command -v prometheus >/dev/null || missing="$$missing prometheus"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
+	command -v redis-check-rdb >/dev/null || missing="$$missing redis-tools"; \
 	[ -z "$$missing" ] || \
 	  { [ "$$(id -u)" = 0 ] && echo "installing what the tests need of Debian:$$missing" && apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; } || \

@@ -19,7 +19,7 @@ assert PACKAGE is not None
 assert PACKAGE.origin is not None
 REDIS_SERVER_PATH = Path(PACKAGE.origin).with_name("bin") / "redis-server"
 DEBIAN_SERVER_PATH = shutil.which("redis-check-rdb")
-"""Debian's server, which has TLS as the wheel's has not; None without its package redis-tools. The program is what its name says."""
+"""Debian's server, which has TLS as the wheel's has not; None without its package redis-tools (`make tools`). The program is what its name says."""
 START_TIMEOUT_S = 60.0
 
 
@@ -74,7 +74,7 @@ class RedisServer:
         words += ["--dir", str(self._folder), "--daemonize", "no"]
         program = REDIS_SERVER_PATH
         if self._tls:
-            assert DEBIAN_SERVER_PATH, "apt-get install redis-tools"
+            assert DEBIAN_SERVER_PATH, "redis-check-rdb is not on PATH: `make tools`, or apt-get install redis-tools"
             program = Path(DEBIAN_SERVER_PATH)
             words += ["--tls-port", str(self.tls_port), "--tls-cert-file", str(self._tls.certificate)]
             words += ["--tls-key-file", str(self._tls.key), "--tls-ca-cert-file", str(self._tls.clients)]

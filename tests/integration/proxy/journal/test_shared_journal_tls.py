@@ -16,7 +16,7 @@ from proxy.errors import BrokerUnavailableError
 from proxy.journal.registry import open_broker
 from proxy.journal.shipper import STATUS, Shipper
 from tests.support.certificates import certify
-from tests.support.redis import DEBIAN_SERVER_PATH, RedisServer, ServerTls, running_redis
+from tests.support.redis import RedisServer, ServerTls, running_redis
 from tests.support.shared_journal import CountingOffsets, Machine, machines, read_count, reading, shared_settings
 from tests.support.waiting import until
 
@@ -48,13 +48,7 @@ class TlsServer:
 
 
 # A server behind a terminator, and one that speaks TLS itself.
-@pytest.fixture(
-    scope="module",
-    params=[
-        "terminator",
-        pytest.param("server", marks=pytest.mark.skipif(not DEBIAN_SERVER_PATH, reason="needs redis-tools")),
-    ],
-)
+@pytest.fixture(scope="module", params=["terminator", "server"])
 def tls_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
     folder = tmp_path_factory.mktemp("certificates")
     shown, client = certify(folder / "server"), certify(folder / "client")
