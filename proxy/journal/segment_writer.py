@@ -201,9 +201,7 @@ class SegmentWriter:
                 return
             self._thread = None
         self._close_segment()
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-            self._lock_file = None
+        self._leave_folder()
 
     @property
     def healthy(self) -> bool:
@@ -212,21 +210,33 @@ class SegmentWriter:
         return self._failed_until == 0.0 and not (since and time.monotonic() - since > HANGS_S)
 
     def _open_folder(self) -> None:
-        """Load the keys and take a folder. Both are made again when they were removed while the process runs."""
+        """Load the keys and take a folder. Both are made again when they were removed while the process runs.
+
+        Raises:
+            OSError: there is no folder to take, or it could not be taken as a whole; it is left then, and the next try begins anew.
+            JournalKeyError: the keys cannot be read.
+        """
         self._load_keys()
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-            self._lock_file = None
+        self._leave_folder()
         for number in range(WRITERS_MAX):
             folder = self._directory / f"w{number}"
             self._lock_file = _lock(folder)
             if self._lock_file is not None:
                 self._folder = folder
-                self._recover()
-                self._open_mark()
-                self._begin_session()
+                try:
+                    self._recover()
+                    self._open_mark()
+                    self._begin_session()
+                except BaseException:
+                    self._leave_folder()
+                    raise
                 return
         raise OSError(errno.EBUSY, f"{WRITERS_MAX} processes write to {self._directory}")
+
+    def _leave_folder(self) -> None:
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
 
     def _load_keys(self) -> None:
         """Take the keys as they are now: a key that was added seals from the next segment on.
@@ -513,13 +523,17 @@ def _lock(folder: Path) -> int | None:
     """Return the descriptor of the writer's lock on a folder, None when another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    for _ in range(LOCK_TRIES):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            # (a reader that looks whether anybody writes holds it for a moment)
-            time.sleep(LOCK_PAUSE_S)
-        else:
-            return descriptor
+    try:
+        for _ in range(LOCK_TRIES):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                # (a reader that looks whether anybody writes holds it for a moment)
+                time.sleep(LOCK_PAUSE_S)
+            else:
+                return descriptor
+    except OSError:
+        os.close(descriptor)
+        raise
     os.close(descriptor)
     return None

@@ -240,6 +240,30 @@ def test_unusable_directory_drops_and_never_raises(tmp_path: Path) -> None:
         wait_for(lambda: writer.counts.dropped[LossCause.DISK_ERROR] == 1)
 
 
+@pytest.mark.parametrize("obstacle", ["id", "sessions"])
+def test_folder_that_could_be_taken_by_half_only_is_taken_anew(tmp_path: Path, obstacle: str) -> None:
+    write(tmp_path, 3)
+    with reader_of(tmp_path) as reader:
+        reader.commit(reader.take(10)[-1].position)
+    path = tmp_path / "w0" / obstacle
+    kept = path.read_bytes() if path.exists() else None
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    with writing(tmp_path) as writer:
+        writer.append(exchange("lost"))
+        wait_for(lambda: writer.counts.dropped[LossCause.DISK_ERROR] == 1)
+        path.rmdir()
+        if kept is not None:
+            path.write_bytes(kept)
+        wait_for(lambda: writer.append(exchange("after")) and writer.counts.written)
+        wait_for(lambda: not writer.counts.queued)
+        dropped = sum(writer.counts.dropped.values())
+    with reader_of(tmp_path) as reader:
+        entries = reader.take(100_000)
+        assert {entry.exchange.id for entry in entries} == {"after"}
+        assert entries[0].number == 4 + dropped
+
+
 def test_removed_directory_is_created_again(tmp_path: Path) -> None:
     directory = tmp_path / "journal"
     with writing(directory) as writer:
