@@ -81,7 +81,7 @@ def known_patch(
         expires=words.expires,
     )
     after = msgspec.structs.replace(compare, known_differences=(*compare.known_differences, known))
-    text = yaml_text({"compare": {"known_differences": [_plain(known)]}})
+    text = yaml_text({"compare": {"known_differences": [plain_section(known)]}})
     if undescribed:
         return ConfigPatch(
             text, None, f"{', '.join(undescribed)}: not described in compare.tables; describe it there first"
@@ -137,9 +137,9 @@ def rule_patch(
     document: Mapping[str, object]
     if own is not None:
         routes = {**compare.routes, route: msgspec.structs.replace(own, rules=(*own.rules, rule))}
-        document = {"compare": {"routes": {route: {"rules": [_plain(rule)]}}}}
+        document = {"compare": {"routes": {route: {"rules": [plain_section(rule)]}}}}
         return ConfigPatch(yaml_text(document), msgspec.structs.replace(compare, routes=routes))
-    document = {"compare": {"rules": [_plain(rule)]}}
+    document = {"compare": {"rules": [plain_section(rule)]}}
     return ConfigPatch(yaml_text(document), msgspec.structs.replace(compare, rules=(*compare.rules, rule)))
 
 
@@ -178,7 +178,7 @@ def _table_patch(
     limit_ms = _time_limit_ms(values)
     if not path:
         volatile = Volatile(within_ms=limit_ms) if limit_ms is not None else Volatile(ignore=True)
-        change: dict[str, object] = {"volatile": {column: _plain(volatile)}}
+        change: dict[str, object] = {"volatile": {column: plain_section(volatile)}}
         after = msgspec.structs.replace(described, volatile={**described.volatile, column: volatile})
     else:
         own = described.json.get(column)
@@ -196,19 +196,24 @@ def _table_patch(
     )
 
 
-def _plain(value: msgspec.Struct) -> dict[str, object]:
-    """Return the fields of a section that differ from their defaults."""
-    document: dict[str, object] = {}
-    for field in msgspec.structs.fields(value):
-        own = getattr(value, field.name)
-        default = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
-        if own != default:
-            document[field.name] = [*map(_item, cast("tuple[object, ...]", own))] if isinstance(own, tuple) else own
-    return document
+def plain_section(value: Any) -> Any:
+    """Return a section as plain data, without members that have their default; dates stay dates."""
+    if isinstance(value, msgspec.Struct):
+        return {
+            field.name: plain_section(own)
+            for field in msgspec.structs.fields(value)
+            if (own := getattr(value, field.name)) != default_of(field)
+        }
+    if isinstance(value, Mapping):
+        return {str(name): plain_section(own) for name, own in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, tuple | list | frozenset):
+        return [plain_section(own) for own in cast("Iterable[Any]", value)]
+    return str(value) if isinstance(value, str) else msgspec.to_builtins(value, builtin_types=(dt.date,))
 
 
-def _item(value: object) -> object:
-    return _plain(value) if isinstance(value, msgspec.Struct) else value
+def default_of(field: msgspec.structs.FieldInfo) -> object:
+    """Return the default of a field; msgspec.NODEFAULT for one that must be given."""
+    return field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
 
 
 def yaml_text(document: object) -> str:

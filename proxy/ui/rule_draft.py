@@ -7,7 +7,7 @@ nothing          + "rules: [{path: score, ignore: true}]" its members are added:
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
@@ -17,7 +17,7 @@ import yaml
 from comparator.errors import RuleError
 from comparator.settings import CompareSettings
 from comparator.verdict import Comparator
-from proxy.ui.config_patch import ConfigPatch, yaml_text
+from proxy.ui.config_patch import ConfigPatch, plain_section, yaml_text
 
 DRAFT_CHARS_MAX: Final = 4_000
 CONTEXT_LINES: Final = 2
@@ -49,7 +49,7 @@ class RuleDraft:
 
 def present_text(compare: CompareSettings, declaration: str) -> str | None:
     """Return the rule at a path as YAML, as a draft begins; None where the section has no such rule."""
-    document = _plain_section(compare)
+    document = plain_section(compare)
     steps = _steps_of(document, declaration)
     if steps is None:
         return None
@@ -67,9 +67,9 @@ def draft_of(compare: CompareSettings, declaration: str, text: str) -> RuleDraft
         declaration: path of the rule that is replaced, "" to add members.
         text: YAML; empty, the rule at the path is removed.
     """
-    before = _plain_section(compare)
+    before = plain_section(compare)
     try:
-        after = _changed(_plain_section(compare), declaration, text[:DRAFT_CHARS_MAX])
+        after = _changed(plain_section(compare), declaration, text[:DRAFT_CHARS_MAX])
         changed = msgspec.convert(after, CompareSettings)
         Comparator(changed)
     except (yaml.YAMLError, msgspec.ValidationError, RuleError, ValueError, RecursionError) as error:
@@ -145,25 +145,6 @@ def _list_step(node: list[Any], rest: str) -> tuple[int | None, str]:
         return int(text), rest
     names = [cast("_Document", item).get("name") if isinstance(item, dict) else None for item in node]
     return names.index(text) if text in names else None, rest
-
-
-def _plain_section(value: Any) -> Any:
-    """Return a section as plain data, without members that have their default."""
-    if isinstance(value, msgspec.Struct):
-        return {
-            field.name: _plain_section(own)
-            for field in msgspec.structs.fields(value)
-            if (own := getattr(value, field.name)) != _default(field)
-        }
-    if isinstance(value, Mapping):
-        return {str(name): _plain_section(own) for name, own in cast("Mapping[Any, Any]", value).items()}
-    if isinstance(value, tuple | list | frozenset):
-        return [_plain_section(own) for own in cast("Iterable[Any]", value)]
-    return msgspec.to_builtins(value, builtin_types=(bool,)) if not isinstance(value, str) else str(value)
-
-
-def _default(field: msgspec.structs.FieldInfo) -> object:
-    return field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
 
 
 def _diff(before: _Document, after: _Document) -> str:
