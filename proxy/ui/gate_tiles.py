@@ -132,14 +132,26 @@ def _measured(
     if measure.get("at_least"):
         bar = interval_bar(0.0, value, estimate=None, limit=float(limit or 0))
         # (the routes that are covered do not grow at a rate)
-        note = reason if name == "coverage" else _until_enough(unit, value, float(limit or 0), figures)
+        more = round(float(limit or 0) - value) - 1
+        note = (
+            _first_problem(reason, more)
+            if name == "coverage"
+            else _until_enough(unit, value, float(limit or 0), figures)
+        )
         return write(value), f"of {write(float(limit or 0))}", note, bar
     allowed = f"allowed at most {write(float(limit))}" if limit is not None else ""
     if low is None or high is None:
         return write(value), of, allowed, interval_bar(0.0, value, estimate=None, limit=limit)
+    if math.isinf(float(high)):
+        return write(value), of, f"{at(float(low))} or more; {allowed}", None
     least = min(0.0, float(low))
     bar = interval_bar(float(low), float(high), estimate=value, limit=limit, least=least)
     return write(value), of, f"{at(float(low))} to {at(float(high))}; {allowed}", bar
+
+
+def _first_problem(reason: str, more: int) -> str:
+    """Return the first of the problems that a reason lists, and how many routes have another one."""
+    return f"{reason.partition('; ')[0]}, and {more} more {'route' if more == 1 else 'routes'}" if more > 0 else reason
 
 
 def _until_enough(unit: str, value: float, needed: float, figures: Mapping[str, Any]) -> str:
@@ -161,7 +173,7 @@ def _until_narrow(measure: Mapping[str, Any], seconds: float) -> str:
         0.20 %, up to 0.90 %, allowed 0.50 %, after 60 s     (0.70 / 0.30)² of 60 s     enough in about 4 min
     """
     value, limit, high = float(measure["value"]), measure.get("limit"), measure.get("high")
-    if limit is None or high is None or not seconds or measure.get("at_least"):
+    if limit is None or high is None or math.isinf(float(high)) or not seconds or measure.get("at_least"):
         return ""
     room, width = float(limit) - value, float(high) - value
     if str(measure["unit"]) == "ratio":

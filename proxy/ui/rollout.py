@@ -215,7 +215,7 @@ async def _group(request: ScreenRequest, group: Mapping[str, Any], links: Sequen
         blocked=blocked_by(tiles),
         gates_at=gates_at,
         next_evaluation_s=max(0.0, settings.evaluate_s - (request.now - gates_at).total_seconds())
-        if gates_at
+        if gates_at and not latched
         else None,
         actual=actual,
         actual_interval=rate_interval(actual.value[0], trials, alpha=settings.gates.alpha)

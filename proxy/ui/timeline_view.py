@@ -23,6 +23,9 @@ from proxy.ui.words import plural
 
 TICKS: Final = 4
 """Marks of an axis, about."""
+LABEL_CHAR_SHARE: Final = 1.35
+"""Width of a letter of a label in percent of a scale, at the width of a desktop's window."""
+SCALE_WHOLE: Final = 100.0
 MARGIN: Final = 0.3
 """Room behind the last step of a scale, as a share of it: for its label."""
 
@@ -60,12 +63,17 @@ class TimelineEvent:
 
 @dataclass(frozen=True, slots=True)
 class LaneBar:
-    """A span in a lane, in percent of its scale; a moment has the width 0."""
+    """A span in a lane, in percent of its scale; a moment has the width 0.
+
+    Attributes:
+        label: text behind its end, or before its begin where `label_before`; with those of the bars before it that had no room for theirs.
+    """
 
     x: float
     width: float
     tone: str
     label: str = ""
+    label_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,10 +281,34 @@ def _scale(spans: Iterable[_Span], start_us: int, caption: str) -> Scale:
             LaneBar(_share(begins, begin, end), _share(ends, begin, end) - _share(begins, begin, end), tone, label)
         )
     return Scale(
-        tuple((lane, tuple(bars)) for lane, bars in lanes.items()),
+        tuple((lane, labelled(bars)) for lane, bars in lanes.items()),
         tuple((_share(at, begin, end), _ms(at, exact=False)) for at in axis(begin, int(end))),
         caption,
     )
+
+
+def labelled(bars: Sequence[LaneBar]) -> tuple[LaneBar, ...]:
+    """Return the bars of a lane, in the order of time, with labels that no other bar or label covers.
+
+    A label stands behind its bar. Without room there it is put together with the next one: `200 in 102 ms, second run: same`.
+    """
+    ordered = sorted(bars, key=lambda bar: bar.x)
+    placed: list[LaneBar] = []
+    waiting: list[str] = []
+    taken = 0.0
+    for number, bar in enumerate(ordered, 1):
+        following = ordered[number] if number < len(ordered) else None
+        before, taken = taken, max(taken, bar.x + bar.width)
+        text = ", ".join([*waiting, *([bar.label] if bar.label else [])])
+        room = LABEL_CHAR_SHARE * (len(text) + 1)
+        if text and following is not None and taken + room > following.x:
+            waiting = [text]
+            placed.append(replace(bar, label=""))
+            continue
+        waiting = []
+        placed.append(replace(bar, label=text, label_before=taken + room > SCALE_WHOLE and before + room < bar.x))
+        taken += room if text else 0.0
+    return tuple(placed)
 
 
 def _share(at: float, begin: float, end: float) -> float:

@@ -102,3 +102,23 @@ def measured(
 )
 def test_estimate_says_when_its_interval_will_be_narrow_enough(note: str, expected: str) -> None:
     assert note == expected
+
+
+def test_coverage_names_one_route_and_counts_the_others() -> None:
+    routes = {"v2_score": ROUTE, **{f"route_{number}": RouteEvidence(VerdictCounts()) for number in range(3)}}
+    tile = tiles(replace(EVIDENCE, step=WindowEvidence(routes)))["coverage"]
+    assert (tile.value, tile.of) == ("1", "of 4")
+    assert tile.note.startswith("route_0 was not called at this step")
+    assert tile.note.endswith(", and 2 more routes")
+    assert "route_2" in tile.reason
+
+
+def test_interval_without_an_upper_end_says_so_and_estimates_no_time() -> None:
+    gate = {
+        "gate": "latency",
+        "outcome": "not_enough_evidence",
+        "reason": "",
+        "measure": {"unit": "ratio", "value": 0.19, "limit": 1.05, "low": 0.01, "high": float("inf")},
+    }
+    (tile,) = tiles_of({"gates": [gate], "figures": {"seconds": 60.0}}, SETTINGS)
+    assert (tile.value, tile.note, tile.bar) == ("0.19\u00d7", "0.01\u00d7 or more; allowed at most 1.05\u00d7", None)

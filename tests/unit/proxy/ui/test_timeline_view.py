@@ -11,7 +11,7 @@ from comparator.exchanges.model import LeftOutReason
 from comparator.store.comparison_detail import ComparisonDetail
 from comparator.store.rows import ComparisonRow
 from comparator.store.timeline import CommitSpan, MirrorSteps, Timeline
-from proxy.ui.timeline_view import TimelineView, axis, offset, timeline_view
+from proxy.ui.timeline_view import LaneBar, TimelineView, axis, labelled, offset, timeline_view
 from tests.support.comparisons import NOW
 
 TIMELINE = Timeline(
@@ -136,3 +136,20 @@ def test_every_verdict_has_a_timeline(verdict: Verdict) -> None:
 )
 def test_axis_has_round_marks(begin: int, end: int, marks: list[int]) -> None:
     assert list(axis(begin, end)) == marks
+
+
+def placed(*bars: LaneBar) -> list[tuple[str, bool]]:
+    return [(bar.label, bar.label_before) for bar in labelled(bars)]
+
+
+def test_label_without_room_before_the_next_bar_is_put_together_with_its_label() -> None:
+    first, second = LaneBar(0, 8, "grey", "200 in 102 ms"), LaneBar(15, 15, "grey", "second run: same")
+    assert placed(first, second) == [("", False), ("200 in 102 ms, second run: same", False)]
+    assert placed(second, first) == placed(first, second)
+    assert placed(first, replace(second, x=60)) == [("200 in 102 ms", False), ("second run: same", False)]
+
+
+def test_label_stands_before_a_bar_at_the_end_of_the_scale_where_nothing_else_is() -> None:
+    last = LaneBar(90, 0, "mark", "14 commits")
+    assert placed(last) == [("14 commits", True)]
+    assert placed(LaneBar(0, 88, "ink"), last) == [("", False), ("14 commits", False)]
