@@ -39,16 +39,15 @@ from proxy.ui import (
 )
 from proxy.ui.charts import spark
 from proxy.ui.guard import COOKIE, HOSTS, SESSIONS, STATIC, add_security_fields, check_requests
-from proxy.ui.latest import Latest, LatestByKey
-from proxy.ui.pages import UI, Ui, default_name, show, show_json
+from proxy.ui.latest import FailureLog, Latest, LatestByKey
+from proxy.ui.pages import NOT_FOUND, UI, Ui, default_name, show, show_json
 from proxy.ui.parts import InstallationReader
-from proxy.ui.screens import Screen
+from proxy.ui.screens import FRESH_S, Screen
 from proxy.ui.sessions import Sessions, session_key
 from proxy.ui.timeline_view import offset
 from proxy.ui.words import FILTERS
 
 FOLDER: Final = Path(__file__).parent
-FRESH_S: Final = 1.0
 IMPACT_FRESH_S: Final = 10.0
 FORM_MAX_BYTES: Final = 64 * 1024
 SHUTDOWN_S: Final = 2.0
@@ -64,7 +63,7 @@ SCREENS: Final = (
     Screen("/findings/{id}", "Finding", "finding.html", causes.read_finding, section="/causes"),
     Screen("/exchanges/{id}", "Exchange", "exchange.html", exchange.read, section="/causes"),
     Screen("/journal", "Journal", "journal.html", journal.read, has_span=True),
-    Screen("/rules", "Rules", "rules.html", rules.read),
+    Screen("/rules", "Rules", "rules.html", rules.read, fresh_s=rules.fresh_s),
     Screen("/replays", "Replays", "replays.html", replays.read_list),
     Screen("/replays/{name}", "Replay", "replay.html", replays.read_one, section="/replays"),
     Screen(
@@ -80,6 +79,7 @@ SCREENS: Final = (
 """All screens."""
 ALL_FILTERS: Final[dict[str, Any]] = {
     **FILTERS,
+    "markdown": runbook.html_of,
     "section_anchor": runbook.name_of_section,
     "offset": offset,
     "spark_bars": spark,
@@ -152,11 +152,12 @@ async def running(settings: Settings) -> AsyncGenerator[str]:
     store = StoreReader(settings.ui.store or settings.databases.store, timeout_s=settings.ui.store_timeout_s)
     async with store, aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
         reader = InstallationReader(settings, store, session, os.environ)
+        failures = FailureLog(*NOT_FOUND)
         ui = Ui(
             reader,
-            Latest(reader.parts, fresh_s=FRESH_S, tasks=tasks),
-            Latest(reader.impact, fresh_s=IMPACT_FRESH_S, tasks=tasks),
-            LatestByKey(fresh_s=FRESH_S, tasks=tasks),
+            Latest(reader.parts, fresh_s=FRESH_S, tasks=tasks, failures=failures),
+            Latest(reader.impact, fresh_s=IMPACT_FRESH_S, tasks=tasks, failures=failures),
+            LatestByKey(tasks=tasks, failures=failures),
             {screen.path: screen for screen in SCREENS},
         )
         runner = web.AppRunner(build(ui, sessions), access_log=None, shutdown_timeout=SHUTDOWN_S)

@@ -29,7 +29,8 @@ REFRESH_WAIT_S: Final = 20.0
 REFRESH_FIELD: Final = "HX-Request"
 """Field of the requests that the script sends."""
 DRAWER: Final = "drawer"
-# (annotated: `LatestValue[object]()` fails, because the class is frozen and has slots)
+NOT_FOUND: Final = (ScreenNotFoundError, UnknownCauseError, UnknownFindingError)
+"""Raised where a URL names something that does not exist."""
 NOTHING_READ: Final[LatestValue[object]] = LatestValue()
 
 
@@ -174,8 +175,9 @@ async def _read(
         assert held.value is not None, "the parts were read before"
         return await screen.read(ScreenRequest(ui.reader, held.value, state, path, dt.datetime.now(dt.UTC)))
 
-    reading = await ui.readings.of(key, read).look(wait_s, fresh=fresh)
-    if isinstance(reading.failure, (ScreenNotFoundError, UnknownCauseError, UnknownFindingError)):
+    held = ui.readings.of(key, read, fresh_s=screen.fresh_s(state))
+    reading = await held.look(wait_s, fresh=fresh)
+    if isinstance(reading.failure, NOT_FOUND):
         raise web.HTTPNotFound(text=reading.error)
     return reading
 

@@ -27,7 +27,8 @@ class RuleWords:
         applies_to: the route, the table or `all routes`.
         owner: person or team in charge, "" for none.
         reason: its justification, "" for none.
-        path: its path, header or column, as it is written in config.yaml; of a known difference, its places.
+        path: its path, header or column, as it is written in config.yaml; of a known difference, its name.
+        places: of a known difference.
         expires: last day on which it allows anything, None for no end.
         is_known: it declares a known difference.
     """
@@ -39,6 +40,7 @@ class RuleWords:
     path: str = ""
     expires: dt.date | None = None
     is_known: bool = False
+    places: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
@@ -64,9 +66,10 @@ def rules_in_words(compare: CompareSettings) -> Mapping[str, RuleWords]:
             f"routes {', '.join(known.routes)}" if known.routes else "all routes",
             known.owner,
             known.reason + (f" [{known.ticket}]" if known.ticket else ""),
-            "; ".join(place_text(place) for place in known.where),
+            known.name,
             known.expires,
             is_known=True,
+            places=tuple(place_text(place) for place in known.where),
         )
     return rules
 

@@ -16,7 +16,7 @@ from comparator.verdict import Comparator
 from proxy.ui.parts import PartAnswer, asked
 from proxy.ui.rule_draft import DRAFT_CHARS_MAX, TEMPLATES, RuleDraft, draft_of, present_text
 from proxy.ui.rule_words import rules_in_words
-from proxy.ui.screens import ScreenNotFoundError, ScreenRequest
+from proxy.ui.screens import FRESH_S, ScreenNotFoundError, ScreenRequest
 
 TRIED_DAYS: Final = 14
 TRIED_MAX: Final = 500
@@ -24,6 +24,8 @@ TRIED_MAX: Final = 500
 EXEMPLARS_MAX: Final = 60
 """Stored examples that are compared again as a whole."""
 PLACES_SHOWN: Final = 50
+DRAFT_FRESH_S: Final = 30.0
+"""Age at which the effect of a draft is computed again while its page is open: it is compared with hundreds of stored comparisons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class RuleLine:
     """One rule.
 
     Attributes:
-        place: path, header, or table and column.
+        place: path, header, or table and column; of a known difference, its name.
         applies_to: the route, the table or `all routes`.
         action: what it allows, in words.
         declaration: its path in config.yaml.
@@ -41,6 +43,7 @@ class RuleLine:
         expires: last day on which it holds; None for ever.
         is_known: it declares a known difference.
         reason: why, "" for none.
+        places: of a known difference.
     """
 
     place: str
@@ -54,6 +57,7 @@ class RuleLine:
     is_known: bool
     reason: str
     expired: bool
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,11 @@ class RulesDocument:
     templates: tuple[str, ...] = tuple(TEMPLATES)
 
 
+def fresh_s(query: Mapping[str, str]) -> float:
+    """Return the age at which the document of a URL is read again."""
+    return DRAFT_FRESH_S if "draft" in query or "edit" in query else FRESH_S
+
+
 async def read(request: ScreenRequest) -> RulesDocument:
     """Read the rules in force, the ones that apply most first, and try the draft of the URL.
 
@@ -99,7 +108,11 @@ async def read(request: ScreenRequest) -> RulesDocument:
     answer = await asked(totals)
     lines = rule_lines(request.settings.compare, answer.value, today=request.now.date())
     wanted = request.query.get("filter", "").strip()
-    shown = [line for line in lines if wanted.lower() in f"{line.place} {line.applies_to} {line.action}".lower()]
+    shown = [
+        line
+        for line in lines
+        if wanted.lower() in " ".join((line.place, line.applies_to, line.action, *line.places)).lower()
+    ]
     shown.sort(key=lambda line: (-(line.hits or 0), line.declaration))
     draft = _draft(request)
     nothing: PartAnswer[DraftEffect] = PartAnswer()
@@ -170,6 +183,7 @@ def rule_lines(compare: CompareSettings, totals: Mapping[str, RuleTotal] | None,
             rule.is_known,
             rule.reason,
             expired=rule.expires is not None and rule.expires < today,
+            places=rule.places,
         )
         for declaration, rule in rules_in_words(compare).items()
     ]

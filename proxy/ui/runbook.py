@@ -1,13 +1,23 @@
 """Show RUNBOOK.md, which the package holds a link to, so that a banner can lead to its section on a machine without anything else."""
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from proxy.ui.screens import ScreenRequest
 
 FILE: Final = Path(__file__).with_name("RUNBOOK.md")
+SCROLLING: Final = {
+    "<pre>": '<pre class="code" tabindex="0">',
+    "<table>": '<div class="table-scroll" tabindex="0"><table>',
+    "</table>": "</table></div>",
+}
 HEADING: Final = re.compile(r"^(#{1,3}) (.+)$", re.MULTILINE)
 
 
@@ -46,3 +56,31 @@ def sections_of(text: str) -> tuple[RunbookPart, ...]:
 def name_of_section(title: str) -> str:
     """Return the name of a section in links, as Markdown viewers make it: `Exchanges are skipped: why` -> exchanges-are-skipped-why."""
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+@lru_cache(maxsize=200)
+def html_of(text: str) -> str:
+    """Return the HTML of a section: tags in the text are shown as text, and links that lead to files of the checkout are only their words."""
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = markdown.parse(text)
+    for token in tokens:
+        if token.children:
+            token.children = list(_with_links_that_lead_somewhere(token.children))
+    html: str = markdown.renderer.render(tokens, markdown.options, {})
+    # Blocks that scroll sideways can be reached by the keyboard.
+    for tag, block in SCROLLING.items():
+        html = html.replace(tag, block)
+    return html
+
+
+def _with_links_that_lead_somewhere(tokens: Sequence[Token]) -> Iterator[Token]:
+    """Yield the parts of a paragraph without the tags of links to files, which this process does not serve."""
+    open_links: list[bool] = []
+    for token in tokens:
+        if token.type == "link_open":
+            open_links.append(str(token.attrGet("href") or "").startswith(("#", "https://", "http://")))
+        leads = open_links[-1] if token.type in {"link_open", "link_close"} else True
+        if token.type == "link_close":
+            open_links.pop()
+        if leads:
+            yield token

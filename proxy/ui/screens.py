@@ -18,6 +18,8 @@ from proxy.config.settings import Settings
 from proxy.errors import ProxyError
 from proxy.ui.parts import InstallationReader, Parts
 
+FRESH_S: Final = 1.0
+"""Age at which a document is read again, for most screens."""
 SPANS: Final = {
     "15m": dt.timedelta(minutes=15),
     "1h": dt.timedelta(hours=1),
@@ -85,6 +87,7 @@ class Screen:
         read: reads its document.
         section: path of the menu's entry that it belongs to; "" for its own.
         has_span: the time range in the header applies to it.
+        fresh_s: age at which its document is read again, by the query: seconds for one that costs seconds of CPU time.
     """
 
     path: str
@@ -93,6 +96,7 @@ class Screen:
     read: Callable[[ScreenRequest], Awaitable[object]]
     section: str = ""
     has_span: bool = False
+    fresh_s: Callable[[Mapping[str, str]], float] = lambda _query: FRESH_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,7 @@ FILTERS: Final = {
     "number": number,
     "percent": percent,
     "plain_percent": plain_percent,
+    "plural": plural,
     "pretty": pretty,
     "shortened": shortened,
     "shortened_id": shortened_id,

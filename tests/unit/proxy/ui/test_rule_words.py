@@ -43,7 +43,7 @@ def test_every_rule_is_listed_once_with_its_place_and_words() -> None:
         "compare.tables.event.volatile.at": ("at", "table event", "within 500 ms"),
         "compare.tables.event.json.data.ignore[0]": ("data.a", "table event", "ignored"),
         "compare.tables.event.json.data.within_ms.t": ("data.t", "table event", "within 2 s"),
-        "compare.known_differences[rounding]": ("score", "routes score", "known difference: rounding"),
+        "compare.known_differences[rounding]": ("rounding", "routes score", "known difference: rounding"),
     }
 
 
