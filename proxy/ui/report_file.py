@@ -1,6 +1,5 @@
 """Write the report of a replay as one self-contained file: the page of the web UI, with its styles inside, without script and network."""
 
-import datetime as dt
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -30,6 +29,5 @@ def render_file(report: ReplayReport) -> str:
     return environment.get_template("replay_file.html").render(
         page=replay_document("", report),
         charts=charts,
-        now=dt.datetime.fromisoformat(report.began),
         styles=STYLES.read_text(encoding="utf-8"),
     )

@@ -78,14 +78,26 @@ async def test_screen_is_accessible_breaks_no_policy_and_fits(world: World, path
         await opened.open(path)
         assert await opened.accessibility() == []
         assert await opened.sideways() == 0
+        assert await opened.protruding() == []
         await page.emulate_media(color_scheme="dark")
         assert await opened.accessibility("color-contrast") == []
         await page.set_viewport_size({"width": 390, "height": 844})
         assert await opened.accessibility("color-contrast", "landmark-one-main", "scrollable-region-focusable") == []
         assert await opened.sideways() == 0
+        assert await opened.protruding() == []
         await expect(page.get_by_role("button", name="Roll back").first).to_be_visible()
         assert await opened.violations() == []
         assert opened.problems == []
+
+
+async def test_page_is_printed_in_light_colours_without_menu_and_buttons(world: World) -> None:
+    async with tab(world.browser, world.url, scheme="dark") as opened:
+        await opened.open("/rollout")
+        await opened.page.emulate_media(media="print", color_scheme="dark")
+        await expect(opened.page.get_by_role("region", name="Audit chain")).to_be_visible()
+        await expect(opened.page.locator(".rail")).to_be_hidden()
+        await expect(opened.page.locator(".button").first).to_be_hidden()
+        await expect(opened.page.locator("body")).to_have_css("color", "rgb(21, 25, 30)")
 
 
 async def test_overview_shows_every_part_and_accounts_for_every_exchange(world: World) -> None:

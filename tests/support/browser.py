@@ -26,6 +26,24 @@ async (rules) => {
 """
 
 
+PROTRUDING = """
+() => {
+  const clips = (one) => ["auto", "scroll", "hidden", "clip"].includes(getComputedStyle(one).overflowX);
+  const names = new Set();
+  for (const panel of document.querySelectorAll(".panel, .tile, .top, .banner, .drawer")) {
+    const edge = panel.getBoundingClientRect().right + 0.6;
+    for (const one of panel.querySelectorAll("*")) {
+      if (one.closest("svg, .visually-hidden") || one.getBoundingClientRect().right <= edge || !one.getClientRects().length) continue;
+      let above = one.parentElement;
+      while (above !== panel && !clips(above)) above = above.parentElement;
+      if (above === panel) names.add(`${panel.className}: ${one.tagName} ${one.textContent.trim().slice(0, 40)}`);
+    }
+  }
+  return [...names];
+}
+"""
+
+
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
     """Run a browser; it is never skipped where none is installed."""
@@ -72,6 +90,10 @@ class Tab:
     async def sideways(self) -> int:
         """Return by how many pixels the page is wider than the window."""
         return await self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+    async def protruding(self) -> list[str]:
+        """Return what reaches beyond the right edge of its panel, where nothing scrolls."""
+        return await self.page.evaluate(PROTRUDING)
 
 
 @asynccontextmanager
