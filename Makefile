@@ -77,7 +77,7 @@ alerts: setup tools ## have a running system fire thirteen of its alerts in a re
 	@$(BIN)/python -m pytest -q tests/alerting $(ARGS)
 
 test-matrix: setup ## run the tests of which `make test` runs a slice: every driver, PostgreSQL version and serving side
-	@SHADOW_TEST_MATRIX=1 $(BIN)/python -m pytest -q tests/property tests/e2e/test_shipped_config.py tests/e2e/test_chaos.py \
+	@SHADOW_TEST_MATRIX=1 $(BIN)/python -m pytest -q tests/property tests/e2e/test_shipped_config.py tests/e2e/test_chaos.py tests/e2e/test_demo.py \
 	  tests/e2e/test_known_differences.py tests/e2e/test_getting_started.py tests/integration/comparator/capture/test_shapes.py \
 	  tests/integration/proxy/runner/test_schema_changes.py tests/integration/proxy/runner/test_uncertain_rows.py \
 	  tests/integration/shadow_tag/test_frameworks.py $(ARGS)

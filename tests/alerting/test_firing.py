@@ -27,6 +27,7 @@ from proxy.demo.installation import Installation
 from proxy.demo.traffic import TrafficGenerator
 from tests.e2e.systems import installation
 from tests.support.paths import ROOT
+from tests.support.promotion import promote_by_force
 from tests.support.promtool import program
 
 FIRED_S = 90.0
@@ -70,12 +71,6 @@ class World:
 
     def process_of(self, part: str) -> psutil.Process:
         return psutil.Process(self.system.children[part].process.pid)
-
-    async def shadow(self, *arguments: str) -> None:
-        """Run a command of the installation."""
-        command = (str(ROOT / ".venv" / "bin" / "python"), "-m", "proxy", *arguments)
-        process = await asyncio.create_subprocess_exec(*command, "--config", str(self.system.config_path), cwd=ROOT)
-        assert await process.wait() == 0
 
     async def on_database(self, name: str, statement: str) -> None:
         """Execute a statement on the live or the shadow database."""
@@ -157,7 +152,7 @@ async def running_world(postgres_dsn: str, folder: Path) -> AsyncGenerator[World
         traffic = TrafficGenerator(system.url, system.targets, concurrency=4)
         sending = tasks.create_task(traffic.at_rate(PER_S, seconds=3600), name="traffic")
         running = World(system, receiver)
-        await running.shadow("promote", "--force", "--reason", "test", "--actor", "test")
+        await promote_by_force(system, "test")
         yield running
         sending.cancel()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.legacy.running import ROOT
-from tests.support.matrix import FULL
+from tests.support.matrix import sliced
 
 READY_TIMEOUT_S = 240
 END_TIMEOUT_S = 240
@@ -91,24 +91,19 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
-async def test_demo_ends_with_a_summary_and_nothing_left_running(folder: Path) -> None:
-    async with demo(folder, "--seconds", "4", "--rate", "20", "--divergences", "missing_event:0.5") as running:
+ONE_MACHINE = ("--rate", "20")
+THREE_NODES = ("--nodes", "3")
+
+
+@pytest.mark.parametrize("options", sliced((ONE_MACHINE, THREE_NODES), 1))
+async def test_demo_ends_with_a_summary_and_nothing_left_running(folder: Path, options: tuple[str, ...]) -> None:
+    async with demo(folder, *options, "--seconds", "4", "--divergences", "missing_event:0.5") as running:
         status = await running.end()
         await running.wait_until_gone()
     assert status == 0, running.printed
     assert "nothing is missing" in running.printed
     assert "registry_event (action=SCU): row only on candidate" in running.printed
     assert "where to look next:\n  logs of every part" in running.printed
-
-
-@pytest.mark.skipif(not FULL, reason="a part of the whole matrix: it runs thirteen processes")
-async def test_demo_of_three_nodes_adds_up_two_slices(folder: Path) -> None:
-    async with demo(folder, "--nodes", "3", "--seconds", "4", "--divergences", "missing_event:0.5") as running:
-        status = await running.end()
-        await running.wait_until_gone()
-    assert status == 0, running.printed
-    assert "nothing is missing" in running.printed
-    assert "registry_event (action=SCU): row only on candidate" in running.printed
 
 
 async def test_interrupted_demo_leaves_nothing_running(folder: Path) -> None:

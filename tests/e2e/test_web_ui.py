@@ -1,6 +1,5 @@
 """The web UI over a whole system of two proxies, in a real browser: every screen, the keys, and a rollback that arrives everywhere."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +12,11 @@ from playwright.async_api import Browser, expect
 from proxy.config.loader import read_settings
 from proxy.demo.installation import Installation
 from proxy.demo.traffic import TrafficGenerator
-from proxy.rollout.admin_client import AdminClient
 from proxy.ui.app import SCREENS, running
 from tests.e2e.systems import installation
 from tests.support.browser import chromium, tab
 from tests.support.mirroring import ended_count, is_idle
+from tests.support.promotion import promote_by_force
 from tests.support.scraping import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -61,9 +60,7 @@ async def world(postgres_dsn: str) -> AsyncIterator[World]:
     ) as system:
         traffic = TrafficGenerator(system.url, system.targets, concurrency=4)
         settings = read_settings(system.config_path)
-        forced = {"actor": "test", "reason": "differences to look at", "group": "", "force": True, "id": ""}
-        changed = await asyncio.to_thread(AdminClient.of(settings, {}).change, "/promote", forced)
-        assert changed.ok, changed.error
+        await promote_by_force(system, "differences to look at")
         await traffic.at_rate(REQUESTS_PER_S, seconds=SECONDS)
         sent = round(REQUESTS_PER_S * SECONDS)
         await until(system.addresses.runner, lambda samples: ended_count(samples) >= sent and is_idle(samples))

@@ -16,10 +16,10 @@ from proxy.config.loader import read_settings
 from proxy.demo.embedded_postgres import EmbeddedPostgres
 from proxy.demo.installation import DemoOptions, Installation, installed
 from proxy.demo.traffic import TrafficGenerator
-from proxy.rollout.admin_client import AdminClient
 from proxy.ui.app import running
 from tests.support.browser import chromium, tab
 from tests.support.paths import ROOT
+from tests.support.promotion import promote_by_force
 
 FOLDER = ROOT / "docs" / "ui"
 SECTIONS: dict[str, Any] = {
@@ -67,7 +67,7 @@ async def take(args: argparse.Namespace) -> None:
         async with installed(server.dsn(), options, print) as system:
             await traffic(system, args.rate, args.seconds / 3)
             for percent in (5, 25):
-                await promote(system, f"{percent} %, the owners of stamps are watching")
+                await promote_by_force(system, f"{percent} %, the owners of stamps are watching", actor="ada")
             async with asyncio.TaskGroup() as tasks:
                 sending = tasks.create_task(traffic(system, args.rate, args.seconds * 10))
                 # (the pictures show the traffic of this long)
@@ -82,14 +82,6 @@ async def take(args: argparse.Namespace) -> None:
 async def traffic(system: Installation, rate: float, seconds: float) -> None:
     """Send requests."""
     await TrafficGenerator(system.url, system.targets, concurrency=8).at_rate(rate, seconds=seconds)
-
-
-async def promote(system: Installation, reason: str) -> None:
-    """Promote through closed gates."""
-    client = AdminClient.of(read_settings(system.config_path), {})
-    body = {"actor": "ada", "reason": reason, "group": "", "force": True, "id": ""}
-    response = await asyncio.to_thread(client.change, "/promote", body)
-    assert response.ok, response.error
 
 
 def newest_cause(url: str) -> Mapping[str, str]:

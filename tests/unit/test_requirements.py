@@ -11,6 +11,7 @@ from tests.support.paths import ROOT
 PACKAGES = ("comparator", "dashboards", "proxy", "scorer")
 MODULES = {
     "hdrhistogram": "hdrh",
+    "markdown-it-py": "markdown_it",
     "opentelemetry-exporter-otlp-proto-http": "opentelemetry",
     "opentelemetry-sdk": "opentelemetry",
     "pyjwt": "jwt",

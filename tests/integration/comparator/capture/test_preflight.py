@@ -262,6 +262,9 @@ async def test_removal_refuses_while_a_reader_uses_the_slot(database: str, conn:
         with pytest.raises(SlotRefusedError, match="stop the runner"):
             await removal.remove(conn, chosen)
         assert await published_tables(conn, "shadow") != ()
+    # The server notices a moment later that its reader has gone.
+    while await conn.fetchval("SELECT active FROM pg_replication_slots WHERE slot_name = 'in_use_here'"):
+        await conn.execute("SELECT pg_sleep(0.01)")
     await removal.remove(conn, chosen)
     assert await conn.fetchval("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'in_use_here'") == 0
 

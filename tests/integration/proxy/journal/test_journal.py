@@ -241,7 +241,7 @@ def test_unusable_directory_drops_and_never_raises(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("obstacle", ["id", "sessions"])
-def test_folder_that_could_be_taken_by_half_only_is_taken_anew(tmp_path: Path, obstacle: str) -> None:
+def test_folder_that_could_be_taken_by_half_only_is_taken_again_as_a_whole(tmp_path: Path, obstacle: str) -> None:
     write(tmp_path, 3)
     with reader_of(tmp_path) as reader:
         reader.commit(reader.take(10)[-1].position)
