@@ -12,7 +12,9 @@ import tempfile
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
+
+from proxy.private_file import open_private
 
 FIRST, LAST = 10_000, 65_535
 BLOCK = 400
@@ -22,7 +24,7 @@ _EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 class PortBlock:
     """The ports of one block, handed out in turn; other processes that use this module have other blocks."""
 
-    def __init__(self, ports: range, lock: IO[bytes]) -> None:
+    def __init__(self, ports: range, lock: BinaryIO) -> None:
         self.ports = ports
         self.process = os.getpid()
         self._lock = lock
@@ -77,7 +79,7 @@ def _held_block() -> PortBlock:
     folder = Path(tempfile.gettempdir()) / f"shadow-ports-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     for ports in port_blocks(_ephemeral_range()):
-        lock = (folder / str(ports.start)).open("wb")
+        lock = open_private(folder / str(ports.start))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
