@@ -16,7 +16,7 @@ def slice_settings(settings: Settings, name: str) -> Settings:
         name: of the slice; "" where there are none, or where `runner.slice` says which.
 
     Raises:
-        SettingsError: there is no slice of this name, or one has to be chosen.
+        SettingsError: there is no slice of this name, or `name` is empty although there are slices.
     """
     runner = settings.runner
     name = name or runner.slice

@@ -213,7 +213,7 @@ class SegmentWriter:
         """Load the keys and take a folder. Both are made again when they were removed while the process runs.
 
         Raises:
-            OSError: there is no folder to take, or it could not be taken as a whole; it is left then, and the next try begins with everything.
+            OSError: there is no folder to take, or a step of taking it failed; its lock is released then, and the next try repeats every step.
             JournalKeyError: the keys cannot be read.
         """
         self._load_keys()

@@ -86,7 +86,7 @@ class Accountant:
 
 
 async def read_accounts(session: aiohttp.ClientSession, settings: Settings) -> tuple[WriterAccount, ...] | None:
-    """Reconcile writers, runners and store; None where there is no store, which alone knows what ended.
+    """Reconcile writers, runners and store; None without a store, the only place that tells which exchanges ended.
 
     A runner that does not answer has read what it has committed: what is behind that offset is read again when it starts.
     """

@@ -11,7 +11,7 @@ transaction on its keys that is not its own came too late for its own request, w
     comparing on 0xa1    ---------------------|             not compared                          |-------
 
 Nothing is compared on its keys until its late response has come and its late commits are taken back. Where its connection has broken there
-is no such response; then they have to be seen, or are taken for lost after a time.
+is no such response; then its commits have to be seen, or after a time its rows are copied from live again.
 
 A transaction that had its id before a request was sent is not that request's either, however late it commits (`RequestWindow.after_xid`):
 

@@ -1,4 +1,4 @@
-"""What the chart renders runs the image as it is, with few rights, and its parts find each other by the names in config.yaml."""
+"""Rendered manifests run the image as it is, with few rights, and their parts find each other by the names in config.yaml."""
 
 import json
 import math

@@ -21,7 +21,7 @@ ANSWER_TIMEOUT_S = 120.0
 
 
 class FunctionError(Exception):
-    """What the function reported instead of a result."""
+    """The error that the function reported instead of a result."""
 
 
 @dataclass

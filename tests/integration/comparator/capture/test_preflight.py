@@ -34,6 +34,7 @@ from proxy.cli.exit_codes import Exit
 from proxy.cli.main import main
 from tests.support import captured_database
 from tests.support.catalogue import catalogue, changed
+from tests.support.waiting import until_awaited
 
 PLAIN = CaptureSettings(tables=captured_database.TABLES)
 KEYLESS = "CREATE TABLE keyless (a int, b int)"
@@ -263,10 +264,10 @@ async def test_removal_refuses_while_a_reader_uses_the_slot(database: str, conn:
             await removal.remove(conn, chosen)
         assert await published_tables(conn, "shadow") != ()
     # The server notices a moment later that its reader has gone.
-    while await conn.fetchval("SELECT active FROM pg_replication_slots WHERE slot_name = 'in_use_here'"):
-        await conn.execute("SELECT pg_sleep(0.01)")
+    slot = "FROM pg_replication_slots WHERE slot_name = 'in_use_here'"
+    await until_awaited(lambda: conn.fetchval(f"SELECT NOT active {slot}"))
     await removal.remove(conn, chosen)
-    assert await conn.fetchval("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'in_use_here'") == 0
+    assert await conn.fetchval(f"SELECT count(*) {slot}") == 0
 
 
 async def test_publication_of_others_keeps_its_comment_and_tables_keep_their_identity(
