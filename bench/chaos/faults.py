@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -11,13 +12,17 @@ import msgspec
 import psutil
 import yaml
 
-from bench.chaos.installation import LIBFAKETIME, Chaos, signal_all
+from bench.chaos.installation import LIBFAKETIME, ROOT, Chaos, signal_all
 from proxy.config.journal import RetentionSettings
 from proxy.demo.embedded_postgres import EmbeddedPostgres
 from proxy.errors import EmbeddedPostgresError
 
 Step = Callable[[Chaos], Awaitable[None]]
 CLOCK_S = 5400
+RELATIVE_SLEEP = """
+import select, time
+time.sleep = lambda seconds: select.select((), (), (), seconds) and None
+"""
 
 
 async def nothing(_: Chaos) -> None:
@@ -167,9 +172,16 @@ async def flow(name: str, chaos: Chaos) -> None:
 
 
 async def fake_clocks(chaos: Chaos) -> None:
-    """Start proxy and runner again, with a clock that can be moved."""
+    """Start proxy and runner again, with a clock that can be moved.
+
+    libfaketime breaks the absolute sleep of the monotonic clock (EINVAL), which is that of time.sleep: they start with one of their own.
+    """
     chaos.offset.write_text("+0")
+    site = chaos.folder / "site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(RELATIVE_SLEEP)
     moved = {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(site)]),
         "LD_PRELOAD": str(LIBFAKETIME),
         "FAKETIME_TIMESTAMP_FILE": str(chaos.offset),
         "FAKETIME_NO_CACHE": "1",

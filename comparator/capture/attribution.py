@@ -90,6 +90,8 @@ class RequestWindow:
         unjournaled: a request that is in no journal may have written on its keys in this window.
         after_xid: a transaction id that was in use before the request was sent, None where that is not known. Ids are given in order, so
             a transaction with this id or an earlier one was writing already, and is another's.
+        clock_ahead: its proxy's clock is ahead of the database's. What it says of the order of requests is not to be trusted: others that
+            began earlier may still be read.
     """
 
     id: str
@@ -105,6 +107,7 @@ class RequestWindow:
     known_alone: bool = True
     unjournaled: bool = False
     after_xid: int | None = None
+    clock_ahead: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -110,14 +110,15 @@ class WriterProgress:
             ended_us: when it ended, Unix microseconds.
             here: writers of which more could be returned.
         """
-        late_us = self._clock() - LATE_US
+        now_us = self._clock()
         for name, writer in self._writers.items():
             while writer.waiting and writer.waiting[0].number <= returned.get(name, 0):
                 sample = writer.waiting.popleft()
                 writer.complete_us, writer.settled_us = sample.complete_us, sample.settled_us
-            # (the exchanges of a writer are in the order in which they ended)
-            writer.complete_us = max(writer.complete_us, ended_us.get(name, 0))
-            behind = bool(writer.waiting) and writer.waiting[0].complete_us < late_us
+            # (the exchanges of a writer are in the order in which they ended, unless its clock was ahead and is not any more)
+            if (last_us := ended_us.get(name, 0)) <= now_us:
+                writer.complete_us = max(writer.complete_us, last_us)
+            behind = bool(writer.waiting) and writer.waiting[0].complete_us < now_us - LATE_US
             writer.is_late = behind and name not in here
 
     def complete_us(self) -> int:

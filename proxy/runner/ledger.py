@@ -314,7 +314,7 @@ class Ledger:
         else:
             # Behind what came before it on the route's key, as its run would have been: else an earlier request could find its rows.
             self._apply_released(claim.transactions, frozenset(route_keys))
-        if not window.overlapped:
+        if not (window.overlapped or window.clock_ahead):
             for key in route_keys:
                 self._apply_released(self._attributor.release(before_us=window.opened_us, key=key))
         self._apply_duplicates(exchange, window)

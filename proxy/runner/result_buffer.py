@@ -15,6 +15,7 @@ from comparator.exchanges.number_ranges import NumberRanges
 from proxy.errors import LeaseLostError
 from proxy.journal.driver import JournalEntry, JournalPosition, UnreadRange
 from proxy.journal.reconciliation import RunnerState
+from proxy.runner.clock import now_us
 from proxy.runner.metrics import ErrorPlace
 from proxy.runner.mirror import MirrorResult
 from proxy.runner.skip_causes import SkipCause
@@ -151,7 +152,11 @@ class ResultBuffer:
 
     def begin(self, entry: JournalEntry) -> None:
         """Note an exchange that was read."""
-        started_us, ended_us = entry.exchange.started_ns // 1_000, entry.exchange.ended_ns // 1_000
+        # (it has ended by now: one whose proxy's clock is ahead would hold up all those behind it until that time has come)
+        read_us = now_us()
+        started_us, ended_us = (
+            min(read_us, ns // 1_000) for ns in (entry.exchange.started_ns, entry.exchange.ended_ns)
+        )
         self._progress.begin(entry.sequence, entry.position, started_us=started_us, ended_us=ended_us)
         self._offsets.begin(entry.sequence, entry.position)
         self._ended_ns[entry.sequence] = entry.exchange.ended_ns

@@ -51,14 +51,20 @@ class ServedAttribution:
         started_us = exchange.started_ns // 1_000
         if started_us < self.state.comparable_from_us:
             return RunnerSkip.REPEATED if started_us < self.state.resumed_from_us else RunnerSkip.NOT_CAPTURED
-        clock_us = self.state.feeds[Role.SERVED].clock_us
-        latest_us = max(exchange.started_ns, exchange.ended_ns) // 1_000
-        if clock_us and latest_us > clock_us + self.settings.clock_skew_ms * 1_000:
-            # (the fence was written after the exchange was read, which was after it ended)
+        if self._is_clock_ahead(exchange):
             return RunnerSkip.CLOCK
         if not exchange.key and not is_safe(exchange, self.safe_routes):
             return RunnerSkip.NO_KEY
         return None
+
+    def _is_clock_ahead(self, exchange: Exchange) -> bool:
+        """Return whether an exchange whose fence has been read ended later than the fence by its own times.
+
+        (the fence was written after the exchange was read, which was after it ended)
+        """
+        clock_us = self.state.feeds[Role.SERVED].clock_us
+        latest_us = max(exchange.started_ns, exchange.ended_ns) // 1_000
+        return bool(clock_us) and latest_us > clock_us + self.settings.clock_skew_ms * 1_000
 
     def was_released(self, window: RequestWindow) -> bool:
         """Return whether changes of this window may have been released as background already."""
@@ -66,6 +72,7 @@ class ServedAttribution:
 
     def open(self, exchange: Exchange, window: RequestWindow) -> None:
         """Open the window of an exchange that was read."""
+        window.clock_ahead = self._is_clock_ahead(exchange)
         self.ledger.open(exchange, window)
 
     def claim(self, exchange: Exchange, window: RequestWindow, *, mirror: bool, complete: bool) -> Claim | None:

@@ -134,3 +134,14 @@ def test_writer_that_does_not_reach_its_disk_is_awaited_and_then_reported(tmp_pa
         progress.advance({"w0": 2}, {"w0": 6}, ())
         assert progress.late() == []
         assert progress.complete_us() == times[0]
+
+
+def test_exchange_whose_clock_was_ahead_does_not_make_a_reader_complete_up_to_its_end(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer:
+        assert writer.append(exchange("x"))
+        progress = WriterProgress(tmp_path, clock=lambda: 1_000)
+        progress.sample(["w0"])
+        progress.advance({"w0": 0}, {"w0": 5_400_000}, ())
+        assert progress.complete_us() == 0
+        progress.advance({"w0": 0}, {"w0": 900}, ())
+        assert progress.complete_us() == 900

@@ -72,6 +72,21 @@ def test_claimed_transactions_are_one_run_and_the_others_background() -> None:
     assert lsns(ledger) == [(BackgroundApply, 20)]
 
 
+@pytest.mark.parametrize("clock_ahead", [False, True])
+def test_exchange_whose_clock_is_ahead_says_nothing_about_earlier_changes_on_its_key(*, clock_ahead: bool) -> None:
+    ledger = made_ledger()
+    deliver(ledger, 10, "0xa1")
+    ahead, claimant = window("ahead", "0xa1"), window("x", "0xa1")
+    ahead.opened_us, ahead.closed_us, ahead.clock_ahead = 5_000, 6_000, clock_ahead
+    ledger.open(exchange("ahead", "0xa1"), ahead)
+    assert ledger.claim(exchange("ahead", "0xa1"), ahead, mirror=False) is not None
+    # The one that made the change is read behind it.
+    ledger.open(exchange("x", "0xa1"), claimant)
+    claim = ledger.claim(exchange("x", "0xa1"), claimant, mirror=True)
+    assert claim is not None
+    assert [keyed.transaction.end_lsn for keyed in claim.transactions] == ([10] if clock_ahead else [])
+
+
 def test_changes_of_a_skipped_exchange_wait_for_what_came_before_on_its_key() -> None:
     ledger = made_ledger()
     deliver(ledger, 10, "0xa1")

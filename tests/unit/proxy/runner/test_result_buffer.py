@@ -1,6 +1,7 @@
 """proxy.runner.result_buffer: an outcome that cannot be saved does not stop the others."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 import asyncpg
@@ -117,3 +118,27 @@ async def test_position_is_not_committed_before_every_earlier_outcome_is_saved()
     await buffer.add(entry(1), None, RunnerSkip.SLOW)
     await buffer.run()
     assert committed == [at(3)]
+
+
+async def test_exchange_whose_clock_is_ahead_holds_up_no_position() -> None:
+    began: list[int] = []
+
+    class Progress(CommitOnSave[JournalPosition]):
+        def begin(self, sequence: int, position: JournalPosition, *, started_us: int, ended_us: int) -> None:
+            began.extend((started_us, ended_us))
+
+    async def store(batch: Sequence[Outcome], unread: Sequence[UnreadRange]) -> None:
+        raise AssertionError
+
+    async def store_bare(outcome: Outcome, unread: Sequence[UnreadRange]) -> None:
+        raise AssertionError
+
+    progress = Progress(lambda _: None, lambda: None, lambda _: None)
+    buffer = ResultBuffer(store, save_bare=store_bare, progress=progress, on_error=lambda _: None)
+    ahead_ns = time.time_ns() + 5_400 * 10**9
+    request, response = Request("GET", "/", (), b""), Response(200, (), b"")
+    for started_ns, ended_ns in [(1_000_000, ahead_ns), (ahead_ns, ahead_ns), (1_000_000, 2_000_000)]:
+        own = Exchange("e", "r", "", Side.CANDIDATE, "", started_ns, ended_ns, request, response)
+        buffer.begin(JournalEntry(at(1), 1, own))
+    assert max(began) <= time.time_ns() // 1_000
+    assert (began[0], began[4:]) == (1_000, [1_000, 2_000])
