@@ -22,7 +22,8 @@ class RuleSettings(Struct, frozen=True):
         absolute: action: allow numbers, or texts of numbers, at most this far apart; decimal text, e.g. "0.001".
         relative: action: allow numbers at most this share of the larger one apart; decimal text, e.g. "0.01".
         places: action: allow numbers that are equal when rounded to this many decimal places.
-        time_within_ms: action: allow ISO 8601 times at most this many milliseconds apart.
+        time_within_ms: action: allow ISO 8601 times at most this many milliseconds apart, besides the time between the two runs of the
+            request: each side may have read its clock at any moment between receipt and response.
         epoch: with `time_within_ms`: numbers, and texts of numbers, count the time since 1970 in this unit: `s`, `ms`, `us`, `ns`.
         generated: action: allow texts that are equal outside of the parts that match this regular expression, e.g. an identifier that
             each side generates for itself.

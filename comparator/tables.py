@@ -42,7 +42,8 @@ class Volatile(Struct, frozen=True, kw_only=True):
     """The tolerance for a column whose values may differ. NULL against a value is always a difference.
 
     Attributes:
-        within_ms: greatest allowed distance of two times, in milliseconds.
+        within_ms: greatest allowed distance of two times, in milliseconds, besides the time between the two runs of the request: each
+            side may have read its clock at any moment between receipt and commit.
         epoch: the column counts the time since 1970 in this unit: `s`, `ms`, `us`, `ns`; only with `within_ms`.
         generated: regular expression of the parts of a text that each side generates for itself, e.g. an identifier: texts that are
             equal outside of them are allowed.

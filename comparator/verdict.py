@@ -21,26 +21,25 @@ from comparator.responses.exchange_evidence import evidence_of
 from comparator.rules.actions import ComparisonTime
 from comparator.rules.compile import RouteRules, compile_routes
 from comparator.rules.known_differences import CompiledKnown, KnownInExchange, compile_known
+from comparator.rules.run_times import response_times, row_times
 from comparator.settings import CompareSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Lookups:
-    """Optional knowledge about rows and times outside of the two observations.
+    """Optional knowledge about rows outside of the two observations.
 
     Attributes:
         served: natural keys of live rows that the served side's transactions do not contain.
         mirrored: natural keys of shadow rows that the mirrored side's transactions do not contain.
         served_responded_lsn: log position of live at the response, None if it is unknown.
         mirrored_responded_lsn: log position of the shadow at the response, None if it is unknown.
-        delay: time by which the mirrored side ran later, if it may exceed the time tolerances (a replay).
     """
 
     served: KeyLookup = no_lookup
     mirrored: KeyLookup = no_lookup
     served_responded_lsn: int | None = None
     mirrored_responded_lsn: int | None = None
-    delay: dt.timedelta = dt.timedelta(0)
 
 
 NO_LOOKUPS: Final = Lookups()
@@ -98,10 +97,12 @@ class Comparator:
         if equal and _nothing_written(served.effects, mirrored.effects):
             return _PLAIN_MATCH[served.side]
         today = (now if now.tzinfo is dt.UTC else now.astimezone(dt.UTC)).date()
-        when = ComparisonTime(today, lookups.delay)
-        response = EQUAL if equal else compare_responses(a, b, rules, when, max_bytes=self.settings.body_max_bytes)
+        response = EQUAL
+        if not equal:
+            when = ComparisonTime(today, response_times(served, mirrored))
+            response = compare_responses(a, b, rules, when, max_bytes=self.settings.body_max_bytes)
         outcomes = _uncertain_outcomes(served.effects, mirrored.effects)
-        effects = _NOTHING_WRITTEN if outcomes else self._effects(served, mirrored, lookups, when)
+        effects = _NOTHING_WRITTEN if outcomes else self._effects(served, mirrored, lookups, today)
         if response is EQUAL and effects is _NOTHING_WRITTEN and not outcomes:
             return _PLAIN_MATCH[served.side]
         differences = (*response.differences, *effects.differences)
@@ -125,9 +126,7 @@ class Comparator:
             SideEffects(left.transactions, left.schemas), SideEffects(right.transactions, right.schemas), self._tables
         )
 
-    def _effects(
-        self, served: Observation, mirrored: Observation, lookups: Lookups, when: ComparisonTime
-    ) -> EffectsResult:
+    def _effects(self, served: Observation, mirrored: Observation, lookups: Lookups, today: dt.date) -> EffectsResult:
         left, right = served.effects.transactions, mirrored.effects.transactions
         if not left and not right:
             return _NOTHING_WRITTEN
@@ -135,7 +134,7 @@ class Comparator:
             SideEffects(left, served.effects.schemas, lookups.served, lookups.served_responded_lsn),
             SideEffects(right, mirrored.effects.schemas, lookups.mirrored, lookups.mirrored_responded_lsn),
             self._tables,
-            when,
+            ComparisonTime(today, row_times(served, mirrored)),
         )
 
 

@@ -188,7 +188,7 @@ class TablePlan:
         self, diff: RowDiff, column: str, a: object, b: object, when: ComparisonTime, natural_key: NaturalKey
     ) -> None:
         rule = self._volatile.get(column)
-        if rule is not None and (a is None) == (b is None) and allows(rule.action, a, b, when.delay):
+        if rule is not None and (a is None) == (b is None) and allows(rule.action, a, b, when.runs):
             diff.rule_hits.append(RuleHit(rule.id, table=self.name, column=column))
             return
         if type(a) is str and type(b) is str:

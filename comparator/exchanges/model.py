@@ -200,10 +200,20 @@ NO_EFFECTS = Effects(EffectsOutcome.OFF)
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The outcome of one request on one side; `duration_ns` is the time until its response was complete."""
+    """The outcome of one request on one side.
+
+    Attributes:
+        side: the side.
+        role: its part in the exchange.
+        outcome: its response, or the cause of its absence.
+        duration_ns: time until the response was complete.
+        effects: its committed row changes.
+        started_ns: when it was given the request, in Unix nanoseconds; 0 if that is unknown.
+    """
 
     side: Side
     role: Role
     outcome: Response | Failed
     duration_ns: int
     effects: Effects = NO_EFFECTS
+    started_ns: int = 0

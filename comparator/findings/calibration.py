@@ -5,7 +5,7 @@ learned silently. The coverage says what the proposals rest on: of each route an
 why others were not. A request that failed alike in both runs (a PATCH with 412) has shown nothing, and is never counted as equal.
 """
 
-import datetime as dt
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,8 @@ from comparator.exchanges.difference import Difference, Kind
 from comparator.exchanges.json_values import shortened, value_text
 from comparator.exchanges.model import EffectsOutcome
 from comparator.findings.clustering import Clusterer
-from comparator.rules.actions import PER_SECOND, EpochUnit, GeneratedText, moment_of, number_of
+from comparator.rules.actions import PER_SECOND, EpochUnit, GeneratedText, moment_of, number_of, unix_us
+from comparator.rules.run_times import Microseconds, RunTimes
 
 
 class RouteMethod(NamedTuple):
@@ -37,7 +38,7 @@ class RunPair:
         statuses: status codes of both runs; 0 for a run without a response.
         served_status: status code that the client got; 0 for none.
         comparison: of the two; None if the row changes of a run were lost or are not surely its own.
-        delay: time by which the second run was later.
+        runs: when both worked on the request, None if that is unknown.
         two_processes: the runs were of two processes.
     """
 
@@ -45,7 +46,7 @@ class RunPair:
     statuses: tuple[int, int]
     served_status: int
     comparison: Comparison | None
-    delay: dt.timedelta = dt.timedelta(0)
+    runs: RunTimes | None = None
     two_processes: bool = False
 
     @property
@@ -173,7 +174,7 @@ class _Noise:
     sample: Difference
     seen: int = 0
     pairs: list[tuple[object, object]] = field(default_factory=list[tuple[object, object]])
-    delays: list[dt.timedelta] = field(default_factory=list[dt.timedelta])
+    runs: list[RunTimes | None] = field(default_factory=list[RunTimes | None])
     kinds: set[Kind] = field(default_factory=set[Kind])
 
 
@@ -257,7 +258,7 @@ def propose(pairs: Iterable[RunPair], clusterer: Clusterer, *, seen_min: int = 2
             at_place.kinds.add(difference.kind)
             if len(at_place.pairs) < PAIRS_MAX:
                 at_place.pairs.append((difference.served, difference.mirrored))
-                at_place.delays.append(pair.delay)
+                at_place.runs.append(pair.runs)
             places.add(key)
         for key in places:
             noise[key].seen += 1
@@ -304,26 +305,33 @@ def _rule(noise: _Noise) -> tuple[dict[str, str], str]:
 
 
 def _for_times(noise: _Noise) -> tuple[dict[str, str], str] | None:
-    apart: list[dt.timedelta] = []
-    for (left, right), delay in zip(noise.pairs, noise.delays, strict=True):
+    apart_us: list[Microseconds] = []
+    for (left, right), runs in zip(noise.pairs, noise.runs, strict=True):
         a, b = moment_of(left), moment_of(right)
         if a is None or b is None:
             return None
-        apart.append(min(abs(b - a), abs(b - a - delay)))
+        apart_us.append(_apart_us(unix_us(a), unix_us(b), runs))
     if all(moment_of(left) == moment_of(right) for left, right in noise.pairs):
         return {"same": "time"}, "one instant in two notations"
-    return {"time_within_ms": str(_tolerance_ms(max(apart)))}, f"times up to {max(apart).total_seconds():.3f} s apart"
+    widest_us = max(apart_us)
+    return {"time_within_ms": str(_tolerance_ms(widest_us))}, f"times up to {widest_us / _US_PER_SECOND:.3f} s apart"
 
 
-def _tolerance_ms(widest: dt.timedelta) -> int:
+def _apart_us(a: Microseconds, b: Microseconds, runs: RunTimes | None) -> Microseconds:
+    """Return how far two times are apart, or how far beyond what the runs explain, whichever is less."""
+    return abs(b - a) if runs is None else min(abs(b - a), runs.apart_us(a, b))
+
+
+def _tolerance_ms(widest_us: Microseconds) -> int:
     # Twice the widest distance, because the sample does not contain the slowest case.
-    return max(TOLERANCE_MIN_MS, -(-2 * widest // dt.timedelta(milliseconds=1)))
+    return max(TOLERANCE_MIN_MS, math.ceil(2 * widest_us / 1_000))
 
 
 _EPOCH_MIN_S: Final = 946_684_800
 """2000-01-01: numbers that are earlier times than this in every unit are not taken for times."""
 _EPOCH_MAX_S: Final = 4_102_444_800
 """2100-01-01."""
+_US_PER_SECOND: Final = 1_000_000
 _APART_MAX_S: Final = 86_400
 """Two runs of one request write times that are less apart than this; numbers that are more apart are no times of the runs."""
 
@@ -334,23 +342,19 @@ def _for_epochs(noise: _Noise) -> tuple[dict[str, str], str] | None:
     if any((type(a) is str and type(b) is not str) or (type(b) is str and type(a) is not str) for a, b in noise.pairs):
         return None
     for unit, per_second in PER_SECOND.items():
-        apart_s: list[Decimal] = []
-        for (a, b), delay in zip(numbers, noise.delays, strict=True):
+        apart_us: list[Microseconds] = []
+        for (a, b), runs in zip(numbers, noise.runs, strict=True):
             if a is None or b is None or not all(_EPOCH_MIN_S <= n / per_second <= _EPOCH_MAX_S for n in (a, b)):
                 break
-            later_s = (b - a) / per_second
-            apart_s.append(min(abs(later_s), abs(later_s - Decimal(delay // dt.timedelta(microseconds=1)) / 1_000_000)))
-        if len(apart_s) == len(numbers) and max(apart_s) < _APART_MAX_S:
-            return _epoch_rule(unit, max(apart_s))
+            apart_us.append(_apart_us(a * _US_PER_SECOND / per_second, b * _US_PER_SECOND / per_second, runs))
+        if len(apart_us) == len(numbers) and max(apart_us) < _APART_MAX_S * _US_PER_SECOND:
+            return _epoch_rule(unit, max(apart_us))
     return None
 
 
-def _epoch_rule(unit: EpochUnit, widest_s: Decimal) -> tuple[dict[str, str], str]:
-    within_ms = _tolerance_ms(dt.timedelta(seconds=float(widest_s)))
-    return {
-        "time_within_ms": str(within_ms),
-        "epoch": unit.value,
-    }, f"times in {unit.value} since 1970, up to {widest_s:.3f} s apart"
+def _epoch_rule(unit: EpochUnit, widest_us: Microseconds) -> tuple[dict[str, str], str]:
+    rule = {"time_within_ms": str(_tolerance_ms(widest_us)), "epoch": unit.value}
+    return rule, f"times in {unit.value} since 1970, up to {widest_us / _US_PER_SECOND:.3f} s apart"
 
 
 _ID_NAME: Final = re.compile(r"id|pk|.*_id|.*[a-z0-9]Id", re.ASCII)

@@ -7,7 +7,7 @@ they are UTF-8, else base64. `version` is 1.
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -92,7 +92,11 @@ class CaseTransaction(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CaseSide(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The observation of one side: `response` or `failure`, and its effects with the schemas of the changed tables."""
+    """The observation of one side: `response` or `failure`, and its effects with the schemas of the changed tables.
+
+    `started_ns` is when it was given the request, in Unix nanoseconds; 0 for the serving side, which began with the exchange, and if it
+    is unknown.
+    """
 
     side: Side
     duration_ns: int
@@ -102,6 +106,7 @@ class CaseSide(msgspec.Struct, frozen=True, omit_defaults=True):
     response: CaseResponse | None = None
     failure: CaseFailure | None = None
     stored_left_out: StoredLeftOut = msgspec.field(default={}, name="left_out")
+    started_ns: int = 0
 
     @property
     def left_out(self) -> Mapping[str, LeftOutReason]:
@@ -206,6 +211,7 @@ def _side_of(observation: Observation, redactor: "Redactor") -> CaseSide:
         response,
         failure,
         dict(sorted(observation.effects.left_out.items())),
+        observation.started_ns if observation.role is Role.MIRRORED else 0,
     )
 
 
@@ -272,7 +278,7 @@ def open_case(case: Case) -> OpenedCase:
     Raises:
         CaseError: a body is not base64, or a side has neither response nor failure.
     """
-    served = _observation(case.served, Role.SERVED)
+    served = replace(_observation(case.served, Role.SERVED), started_ns=case.started_ns)
     exchange = Exchange(
         id=case.exchange,
         route=case.route,
@@ -313,7 +319,7 @@ def _observation(side: CaseSide, role: Role) -> Observation:
         raise CaseError(f"the {role} side has neither response nor failure")
     transactions = tuple(map(_transaction, side.transactions))
     effects = Effects(side.effects_outcome, transactions, side.schemas, side.left_out)
-    return Observation(side.side, role, outcome, side.duration_ns, effects)
+    return Observation(side.side, role, outcome, side.duration_ns, effects, side.started_ns)
 
 
 def _transaction(case: CaseTransaction) -> Transaction:

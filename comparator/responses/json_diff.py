@@ -24,7 +24,7 @@ from comparator.exchanges.difference import Difference, Kind, RuleHit
 from comparator.exchanges.json_place import Step
 from comparator.exchanges.json_values import ABSENT, NonFinite, Repeated, digest_of, value_text
 from comparator.responses.exact_json import parse
-from comparator.rules.actions import ComparisonTime, Ignore, KeyedBy, Unordered, allows_later
+from comparator.rules.actions import ComparisonTime, Ignore, KeyedBy, Unordered, allows_in
 from comparator.rules.compile import CompiledRule, RuleSet
 from comparator.rules.json_paths import Node
 
@@ -280,7 +280,7 @@ class Walk:
         judged = ""
         when = self._when
         for rule in node.payloads:
-            if rule.action.allows(a, b) or (when.delay and allows_later(rule.action, a, b, when.delay)):
+            if rule.action.allows(a, b) or (when.runs is not None and allows_in(rule.action, a, b, when.runs)):
                 if rule.expires is None or when.today <= rule.expires:
                     self._hit_rule(rule)
                     return

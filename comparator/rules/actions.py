@@ -10,6 +10,8 @@ from decimal import Context, Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Final
 
+from comparator.rules.run_times import RunTimes
+
 _from_iso: Final = dt.datetime.fromisoformat
 _TIME_MIN_CHARS: Final = 10
 _EXACT: Final = Context(prec=400)
@@ -22,12 +24,12 @@ class ComparisonTime:
 
     Attributes:
         today: day (UTC) by which rules expire.
-        delay: time by which the mirrored side ran later, e.g. one day in a replay of yesterday's traffic. Times may differ by it too,
-            because each side wrote its own current time.
+        runs: when both sides worked on the request, e.g. the mirrored one a day later in a replay of yesterday's traffic. Each wrote
+            its own current time, so times may also differ by as much as the runs are apart. None if that is unknown.
     """
 
     today: dt.date
-    delay: dt.timedelta = dt.timedelta(0)
+    runs: RunTimes | None = None
 
 
 def number_of(value: object) -> Decimal | None:
@@ -135,10 +137,9 @@ class TimeWithin:
 
     def allows(self, served: object, mirrored: object) -> bool:
         """Return whether both are times and close enough."""
-        if self.epoch is not None:
-            later_s = self._later_s(served, mirrored)
-            if later_s is not None:
-                return abs(later_s) <= _seconds(self.within)
+        numbers = self._numbers(served, mirrored)
+        if self.epoch is not None and numbers is not None:
+            return abs(numbers[1] - numbers[0]) <= _seconds(self.within) * PER_SECOND[self.epoch]
         if type(served) is not str or type(mirrored) is not str or min(len(served), len(mirrored)) < _TIME_MIN_CHARS:
             return False
         try:
@@ -149,25 +150,37 @@ class TimeWithin:
             a, b = _aware(a), _aware(b)
         return a == b or abs(a - b) <= self.within
 
-    def allows_later(self, served: object, mirrored: object, delay: dt.timedelta) -> bool:
-        """Return whether both are times, and close enough once `delay` is subtracted from the mirrored one.
+    def allows_in(self, served: object, mirrored: object, runs: RunTimes) -> bool:
+        """Return whether both are times, and close enough for each side to have made its own during its run.
 
         An action without a tolerance never allows it.
         """
         if not self.within:
             return False
-        later_s = self._later_s(served, mirrored)
-        if later_s is not None:
-            return abs(later_s - _seconds(delay)) <= _seconds(self.within)
-        a, b = moment_of(served), moment_of(mirrored)
-        return a is not None and b is not None and abs(b - a - delay) <= self.within
+        within_us = self.within // _MICROSECOND
+        numbers = self._numbers(served, mirrored)
+        if self.epoch is not None and numbers is not None:
+            a, b = (number * _US_PER_SECOND / PER_SECOND[self.epoch] for number in numbers)
+            return runs.allow(a, b, within_us)
+        earlier, later = moment_of(served), moment_of(mirrored)
+        return earlier is not None and later is not None and runs.allow(unix_us(earlier), unix_us(later), within_us)
 
-    def _later_s(self, served: object, mirrored: object) -> Decimal | None:
-        """Return by how many seconds the mirrored epoch number is later; None unless both are numbers, or both numeric texts."""
+    def _numbers(self, served: object, mirrored: object) -> tuple[Decimal, Decimal] | None:
+        """Return both epoch numbers; None unless both are numbers, or both numeric texts."""
         if self.epoch is None or (type(served) is str) is not (type(mirrored) is str):
             return None
         a, b = number_of(served), number_of(mirrored)
-        return (b - a) / PER_SECOND[self.epoch] if a is not None and b is not None else None
+        return (a, b) if a is not None and b is not None else None
+
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
+_US_PER_SECOND: Final = 1_000_000
+
+
+def unix_us(moment: dt.datetime) -> int:
+    """Return an aware time in Unix microseconds."""
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def _seconds(span: dt.timedelta) -> Decimal:
@@ -215,14 +228,14 @@ class KeyedBy:
         return False
 
 
-def allows(action: "Action", served: object, mirrored: object, delay: dt.timedelta) -> bool:
-    """Return whether an action allows two values to differ, given that the mirrored side ran later by `delay`."""
-    return action.allows(served, mirrored) or (bool(delay) and allows_later(action, served, mirrored, delay))
+def allows(action: "Action", served: object, mirrored: object, runs: RunTimes | None) -> bool:
+    """Return whether an action allows two values to differ, given when both sides worked on the request."""
+    return action.allows(served, mirrored) or (runs is not None and allows_in(action, served, mirrored, runs))
 
 
-def allows_later(action: "Action", served: object, mirrored: object, delay: dt.timedelta) -> bool:
-    """Return whether an action allows two values to differ because the mirrored side ran later by `delay`."""
-    return type(action) is TimeWithin and action.allows_later(served, mirrored, delay)
+def allows_in(action: "Action", served: object, mirrored: object, runs: RunTimes) -> bool:
+    """Return whether an action allows two values to differ because each side made its own during its run."""
+    return type(action) is TimeWithin and action.allows_in(served, mirrored, runs)
 
 
 Action = Ignore | NumberWithin | SameNumber | TimeWithin | GeneratedText | Unordered | KeyedBy

@@ -88,6 +88,7 @@ class ReplayShadow:
     async def run(self, side: Side, send: Callable[[], Awaitable[MirroredResponse]]) -> Observation:
         """Send a request to a side, collect its effects and undo them."""
         interruptions = self.interruptions()
+        started_ns = time.time_ns()
         sent = await send()
         await self.fence()
         lost = self.interruptions() != interruptions
@@ -95,7 +96,7 @@ class ReplayShadow:
         effects = Effects(EffectsOutcome.LOST if lost else EffectsOutcome.ATTRIBUTED, transactions, self.schemas)
         await self._undo(effects)
         role = Role.SERVED if side is Side.LEGACY else Role.MIRRORED
-        return Observation(side, role, sent.outcome, sent.duration_ns, effects)
+        return Observation(side, role, sent.outcome, sent.duration_ns, effects, started_ns)
 
     async def undo_strays(self) -> int:
         """Undo transactions that were committed after the last run; return their number. They belong to no request."""

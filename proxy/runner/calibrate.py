@@ -12,6 +12,7 @@ another status than the recorded one says nothing.
 
 import asyncio
 import datetime as dt
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from comparator.capture.attribution_keys import Keys
 from comparator.exchanges.model import EffectsOutcome, Exchange, Observation, Response, Role, Side
 from comparator.exchanges.table_schema import Schemas
 from comparator.findings.calibration import RouteMethod, RunPair
+from comparator.rules.run_times import row_times
 from comparator.verdict import Comparator
 from proxy.journal.driver import JournalPosition, UnreadRange
 from proxy.runner.clock import now_us
@@ -133,16 +135,15 @@ class PairedRuns:
                 await align(undo)
             last = mirror if self.second is None else replace(mirror, client=self.second)
         second = (await last.attempt(run, side, began_us)).observation
-        comparison = None if is_no_evidence(first) else await mirror.compare(run, first, second, began_us)
+        comparison = None if is_no_evidence(first) else await mirror.compare(run, first, second)
         await mirror.write(align, changes_of(served.effects), changes_of(second.effects))
-        delay_us = began_us - exchange.started_ns // 1_000 if first is served else 0
         self.noise.add(
             RunPair(
                 RouteMethod(exchange.route, exchange.request.method),
                 statuses=(status_of(first), status_of(second)),
                 served_status=status_of(served),
                 comparison=comparison,
-                delay=dt.timedelta(microseconds=delay_us),
+                runs=row_times(first, second),
                 two_processes=first is served or self.second is not None,
             )
         )
@@ -209,12 +210,14 @@ class Calibrator:
                 statuses=(status_of(first), status_of(second)),
                 served_status=exchange.outcome.status if isinstance(exchange.outcome, Response) else 0,
                 comparison=None if is_no_evidence(first) or is_no_evidence(second) else comparison,
+                runs=row_times(first, second),
                 two_processes=self.second is not None,
             )
 
     async def _run(self, exchange: Exchange, role: Role, client: RequestSender) -> Observation:
         keys, interruptions = self.route_keys(exchange), self.interruptions()
         self.effects.open(exchange.id, keys, tagged=self.tagged, now_us=now_us(), side=self.side)
+        started_ns = time.time_ns()
         try:
             sent = await client.send(exchange, self.side)
             await self.fence()
@@ -224,4 +227,4 @@ class Calibrator:
         if self.interruptions() != interruptions:
             effects = replace(effects, outcome=EffectsOutcome.LOST)
         await self.write(alignment((), changes_of(effects), self.primary_keys))
-        return Observation(self.side, role, sent.outcome, sent.duration_ns, effects)
+        return Observation(self.side, role, sent.outcome, sent.duration_ns, effects, started_ns)

@@ -130,7 +130,10 @@ class MirrorResult:
 def served_observation(exchange: Exchange, claim: Claim, schemas: Schemas) -> Observation:
     """Return the observation of the served side."""
     duration_ns = exchange.ended_ns - exchange.started_ns
-    return Observation(exchange.served_by, Role.SERVED, exchange.outcome, duration_ns, effects_of(claim, schemas))
+    effects = effects_of(claim, schemas)
+    return Observation(
+        exchange.served_by, Role.SERVED, exchange.outcome, duration_ns, effects, started_ns=exchange.started_ns
+    )
 
 
 def effects_of(claim: Claim, schemas: Schemas) -> Effects:
@@ -207,7 +210,7 @@ class Mirror:
         attempt = await self.attempt(run, run.exchange.served_by.other, began_us)
         mirrored = last = attempt.observation
         compared_from = time.perf_counter()
-        comparison = await self.compare(run, served, mirrored, began_us)
+        comparison = await self.compare(run, served, mirrored)
         compare_s = time.perf_counter() - compared_from
         first, second = attempt.steps(), None
         if comparison is not None and comparison.verdict is Verdict.MISMATCH:
@@ -240,10 +243,9 @@ class Mirror:
         if undo and not (await align(undo)).done:
             # What the first run wrote may still be there: a second one would not start from the state before.
             return comparison, first, None
-        began_us = now_us()
         attempt = await self.attempt(run, run.exchange.served_by.other, run_began_us)
         second = attempt.observation
-        again = await self.compare(run, served, second, began_us)
+        again = await self.compare(run, served, second)
         return (comparison if again is None else confirm(comparison, again)), second, attempt.steps()
 
     async def attempt(self, run: MirrorRun, side: Side, began_us: int) -> Attempt:
@@ -272,7 +274,9 @@ class Mirror:
         if not fenced or self.feed.interruptions != interruptions:
             # The database may have been unavailable to the mirrored side as well: neither response nor rows are evidence.
             effects = replace(effects, outcome=EffectsOutcome.LOST)
-        observation = Observation(side, Role.MIRRORED, sent.outcome, sent.duration_ns, effects)
+        observation = Observation(
+            side, Role.MIRRORED, sent.outcome, sent.duration_ns, effects, started_ns=sent_us * 1_000
+        )
         return Attempt(observation, sent_us, answered_us, now_us())
 
     async def _fence(self, run: MirrorRun) -> bool:
@@ -291,28 +295,23 @@ class Mirror:
             return False
         return True
 
-    async def compare(
-        self, run: MirrorRun, served: Observation, mirrored: Observation, began_us: int
-    ) -> Comparison | None:
+    async def compare(self, run: MirrorRun, served: Observation, mirrored: Observation) -> Comparison | None:
         """Compare two observations of an exchange; None if the mirrored one is no evidence (INCOMPARABLE).
 
         Args:
             run: the exchange.
             served: the served observation, or the first of two runs.
             mirrored: that of the mirrored run.
-            began_us: when it began, in Unix microseconds.
         """
         if mirrored.effects.outcome in INCOMPARABLE:
             return None
-        # Each side writes the time of its own clock, and the mirrored one runs later by the lag.
-        lookups = replace(self.lookups, delay=dt.timedelta(microseconds=began_us - run.exchange.started_ns // 1_000))
         compare = partial(
             self.rules.comparator.compare,
             run.exchange.route,
             served,
             mirrored,
             now=dt.datetime.now(dt.UTC),
-            lookups=lookups,
+            lookups=self.lookups,
             request=run.exchange.request,
             key=run.exchange.key,
         )

@@ -8,7 +8,7 @@ import datetime as dt
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from comparator.exchanges.comparison import Comparison, places_by_rule
@@ -19,7 +19,7 @@ from comparator.exchanges.visible_text import visible
 from comparator.findings.cases import Case, OpenedCase, open_case
 from comparator.responses.bodies import BodyKind, UnreadableBody, decode, kind_of, structure_of
 from comparator.store.timeline import Timeline
-from comparator.verdict import Comparator, Lookups
+from comparator.verdict import Comparator
 from proxy.ui.json_view import JsonView, json_view, response_marks
 from proxy.ui.marked_text import cut
 from proxy.ui.row_view import RowsView, rows_view
@@ -127,13 +127,15 @@ def compare_opened(
     comparator: Comparator, opened: OpenedCase, timeline: Timeline | None, now: dt.datetime
 ) -> Comparison:
     """Compare an example under the rules in force, at the distance in time that both sides really had."""
-    delay = dt.timedelta(microseconds=timeline.first.sent_us) if timeline is not None else dt.timedelta(0)
+    mirrored = opened.mirrored
+    if timeline is not None and not mirrored.started_ns:
+        # Earlier versions stored when the mirrored side began in the timeline alone.
+        mirrored = replace(mirrored, started_ns=opened.exchange.started_ns + timeline.first.sent_us * 1_000)
     return comparator.compare(
         opened.route,
         opened.served,
-        opened.mirrored,
+        mirrored,
         now=now,
-        lookups=Lookups(delay=delay),
         request=opened.exchange.request,
         key=opened.exchange.key,
     )

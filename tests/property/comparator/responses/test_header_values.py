@@ -18,7 +18,7 @@ from comparator.settings import CompareSettings, HeaderRules
 from comparator.store.report import explain
 from comparator.verdict import Comparator
 
-WHEN = ComparisonTime(dt.date(2026, 1, 1), dt.timedelta(0))
+WHEN = ComparisonTime(dt.date(2026, 1, 1))
 
 tokens = st.from_regex(r"[a-z][a-z0-9-]{0,6}", fullmatch=True)
 contents = st.text(st.sampled_from("abcXYZ019.-"), min_size=1, max_size=6)

@@ -1,6 +1,5 @@
 """Cases of effects that a corpus of inserts does not reach: updates, deletes, missing images, late and unknown rows."""
 
-import datetime as dt
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from comparator.exchanges.json_values import ABSENT
 from comparator.exchanges.row_changes import Op, Row, RowChange, Transaction
 from comparator.exchanges.table_schema import TableSchema
 from comparator.rules.actions import ComparisonTime
+from comparator.rules.run_times import Run, RunTimes
 from comparator.tables import JsonColumn, Table, Volatile
 from tests.support.comparisons import NOW, delete, insert, update
 from tests.support.schemas import with_id
@@ -350,7 +350,8 @@ EPOCH = compile_tables(
 
 def compare_seen(mirrored: dict[str, object], served: dict[str, object], *, delay_s: float = 0) -> list[str]:
     schema = TableSchema(("owner",), {"owner": "text", **EPOCH_TYPES, "path": "text", "doc": "jsonb"})
-    when = ComparisonTime(NOW.date(), dt.timedelta(seconds=delay_s))
+    began_us = round(delay_s * 1_000_000)
+    when = ComparisonTime(NOW.date(), RunTimes(Run(0, 0), Run(began_us, began_us)))
     left, right = (
         SideEffects((Transaction(1, 1, 1, 1, (insert("seen", owner="k", **row),)),), {"seen": schema})
         for row in (served, mirrored)

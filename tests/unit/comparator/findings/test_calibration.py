@@ -1,6 +1,5 @@
 """Rules that are proposed from one side compared with itself hide what they were made from; what was not judged is named."""
 
-import datetime as dt
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from comparator.findings.calibration import (
     render_proposals,
 )
 from comparator.findings.clustering import Clusterer
+from comparator.rules.run_times import Run, RunTimes
 from comparator.settings import CompareSettings
 from comparator.tables import Table
 from comparator.verdict import Comparator
@@ -53,7 +53,9 @@ def run_pair(
     """Return two runs with these documents, or with these row effects, or with a failure."""
     runs = [served(_outcome(a, status[0])), mirrored(_outcome(b, status[1]))]
     comparison = Comparator(CompareSettings()).compare(at.route, *runs, now=NOW)
-    return RunPair(at, status, served_status, comparison, dt.timedelta(seconds=delay_s), two_processes)
+    began_us = round(delay_s * 1_000_000)
+    times = RunTimes(Run(0, 0), Run(began_us, began_us))
+    return RunPair(at, status, served_status, comparison, times, two_processes)
 
 
 def _outcome(document: Any, status: int) -> Any:

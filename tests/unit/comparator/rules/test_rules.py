@@ -1,6 +1,7 @@
 """What each rule allows, which one wins, when its term is over, and what a wrong one says."""
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from comparator.exchanges.difference import Kind
 from comparator.live_rules import LiveRules
 from comparator.settings import CompareSettings, HeaderRules, RouteCompare, RuleSettings
 from comparator.tables import JsonColumn, Table, Volatile
-from comparator.verdict import Comparator, Lookups
+from comparator.verdict import Comparator
 from tests.support.comparisons import JSON_TYPE, NOW, mirrored, response, served
 
 
@@ -269,9 +270,11 @@ def test_replay_a_day_later_may_write_later_times() -> None:
     )
     times = [{"at": f"2026-03-0{day}T12:00:00Z", "end": "2099-01-01T00:00:00Z"} for day in (4, 5)]
     late = [{**times[1], "at": "2026-03-05T12:00:02Z"}, {**times[1], "end": "2099-01-02T00:00:00Z"}]
-    lookups = Lookups(delay=dt.timedelta(days=1))
+    began_ns = round(NOW.timestamp() * 1e9)
+    day_later_ns = began_ns + 86_400 * 1_000_000_000
+    first = replace(served(response(times[0])), started_ns=began_ns)
     verdicts = [
-        comparator.compare("r", served(response(times[0])), mirrored(response(b)), now=NOW, lookups=lookups).verdict
+        comparator.compare("r", first, replace(mirrored(response(b)), started_ns=day_later_ns), now=NOW).verdict
         for b in (times[1], *late)
     ]
     assert verdicts == [Verdict.MATCH, Verdict.MISMATCH, Verdict.MISMATCH]
