@@ -46,10 +46,10 @@ tools:
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; } || \
 	  { echo "the tests need Debian's packages: apt-get install$$missing" >&2; exit 1; }
 
-# Most of the time tests wait, so two workers share the machine well. Files run in the order of their names: the slow ones (e2e,
+# Most of the time tests wait, so three workers share two cores well. Files run in the order of their names: the slow ones (e2e,
 # integration) come first, so that no worker is left alone with one of them at the end.
 test: setup tools ## run all tests (ARGS="-k journal" selects)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=5 $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=5 $(ARGS)
 
 golden: setup ## replay the golden scenarios in DIR against the scorer (default: tests/golden/scenarios)
 	@$(BIN)/python -m tests.golden $(if $(DIR),$(DIR),tests/golden/scenarios)

@@ -58,7 +58,7 @@ class StoreReader:
             ):
                 yield conn
         except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
-            raise StoreUnavailableError("it has no tables yet: a proxy or a runner makes them") from error
+            raise StoreUnavailableError("the store has no tables yet: a proxy or a runner makes them") from error
         except UNAVAILABLE as error:
             text = str(error) or f"it did not answer within {self._timeout_s:g} s"
             raise StoreUnavailableError(f"{type(error).__name__}: {text}") from error

@@ -42,7 +42,7 @@ from proxy.ui.guard import COOKIE, HOSTS, SESSIONS, STATIC, add_security_fields,
 from proxy.ui.latest import FailureLog, Latest, LatestByKey
 from proxy.ui.pages import NOT_FOUND, UI, Ui, default_name, show, show_json
 from proxy.ui.parts import InstallationReader
-from proxy.ui.screens import FRESH_S, Screen
+from proxy.ui.screens import FRESH_S, Screen, ScreenNotFoundError, ScreenRequest
 from proxy.ui.sessions import Sessions, session_key
 from proxy.ui.timeline_view import offset
 from proxy.ui.words import FILTERS
@@ -77,6 +77,19 @@ SCREENS: Final = (
     Screen("/runbook", "Runbook", "runbook.html", runbook.read),
 )
 """All screens."""
+
+
+async def no_screen(request: ScreenRequest) -> object:
+    """Read the document of a URL that is that of no screen.
+
+    Raises:
+        ScreenNotFoundError: always.
+    """
+    raise ScreenNotFoundError(f"no screen has the path /{request.path['path'][:200]}")
+
+
+MISSING: Final = Screen("/{path:.*}", "Not found", "base.html", no_screen)
+"""Shown for every other path, so that the menu and the rollback are there too."""
 ALL_FILTERS: Final[dict[str, Any]] = {
     **FILTERS,
     "markdown": runbook.html_of,
@@ -115,6 +128,8 @@ def build(ui: Ui, sessions: Sessions) -> web.Application:
         # (the JSON form first, because `/causes/{id}` would match it, too)
         app.router.add_get(f"{'/overview' if screen.path == '/' else screen.path}.json", _handler(show_json, screen))
         app.router.add_get(screen.path, _handler(show, screen))
+    app.router.add_get(MISSING.path.replace("}", r"\.json}"), _handler(show_json, MISSING))
+    app.router.add_get(MISSING.path, _handler(show, MISSING))
     return app
 
 

@@ -160,7 +160,7 @@ def _banners(parts: Parts, lines: Sequence[ProxyLine], now: dt.datetime) -> list
         banners += _runner_banners(runner, now)
     if parts.store.value is None:
         detail = f"{parts.store.error}. Clients are served, rollback works; verdicts wait in the journal."
-        banners.append(Banner("bad", "The store does not answer.", detail, RUNBOOK_DOWN))
+        banners.append(Banner("bad", "The store is unavailable.", detail, RUNBOOK_DOWN))
     return banners
 
 

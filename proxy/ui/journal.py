@@ -87,6 +87,7 @@ class JournalDocument:
         chosen: the filter.
         key: the ordering key that is looked for, "" for any.
         key_problem: why exchanges cannot be found by their key; "" where they can.
+        ignored: members of the query that restrict nothing, because they are no numbers.
         is_filtered: any filter but the time range is set.
         older: the query of the next page; "" at the end.
         searched_to: time at which the search for this page ended early; None where it did not.
@@ -98,6 +99,7 @@ class JournalDocument:
     chosen: ComparisonFilter
     key: str
     key_problem: str
+    ignored: tuple[str, ...]
     is_filtered: bool
     routes: tuple[str, ...]
     verdicts: tuple[str, ...]
@@ -131,6 +133,7 @@ async def read(request: ScreenRequest) -> JournalDocument:
         key_problem=""
         if not key or digests
         else "the key of the journal, by which keys are found, is not on this machine",
+        ignored=ignored_members(query),
         is_filtered=chosen != ComparisonFilter(),
         routes=tuple(route.name for route in settings.routes),
         verdicts=tuple(verdict.value for verdict in Verdict),
@@ -167,15 +170,24 @@ def key_digests(reader: InstallationReader, key: str) -> tuple[int, ...]:
     return tuple(digest_key(key.lower(), one.digest) for one in keys or ())
 
 
+def ignored_members(query: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the members of a query that should be numbers and are not, e.g. `status=abc`."""
+    return tuple(
+        f"{name}={query[name][:40]}"
+        for name, digits_max in (("status", 3), ("slower_ms", 8))
+        if query.get(name) and not (query[name].isdecimal() and len(query[name]) <= digits_max)
+    )
+
+
 def filter_of(query: Mapping[str, str], digests: tuple[int, ...] | None = None) -> ComparisonFilter:
-    """Return the filter that a query chooses; what is not a number does not restrict anything."""
+    """Return the filter that a query chooses; `ignored_members` do not restrict anything."""
     status, slow = query.get("status", ""), query.get("slower_ms", "")
     return ComparisonFilter(
         route=query.get("route", ""),
         verdict=query.get("verdict", ""),
         served_by=query.get("served_by", ""),
-        status=int(status) if status.isdigit() and len(status) == 3 else None,
-        served_us_min=int(slow) * 1000 if slow.isdigit() and len(slow) < 9 else 0,
+        status=int(status) if status.isdecimal() and len(status) <= 3 else None,
+        served_us_min=int(slow) * 1000 if slow.isdecimal() and len(slow) <= 8 else 0,
         exchange_id=query.get("exchange", "").strip(),
         key_digests=digests,
     )

@@ -93,13 +93,15 @@ async def show(
     impact = await ui.impact.look(0.0 if parts.value is None else FIRST_WAIT_S / 2)
     query = dict(request.query) if not url else {}
     reading = await _read(request, screen, query, wait_s, fresh=changed) if parts.value else NOTHING_READ
+    is_missing = isinstance(reading.failure, NOT_FOUND)
     session, settings = request[SESSION], ui.reader.settings
     frame = frame_of(parts.value, impact.value, now) if parts.value else None
     context: dict[str, Any] = {
         "screen": screen,
         "section": screen.section or screen.path,
         "menu": [entry for entry in MENU if entry.path in ui.screens],
-        "page": reading.value,
+        "page": None if is_missing else reading.value,
+        "is_missing": is_missing,
         "reading": reading,
         "parts": parts.value,
         "frame": frame,
@@ -120,7 +122,7 @@ async def show(
         "has_screen": ui.has_screen,
         **values,
     }
-    return aiohttp_jinja2.render_template(screen.template, request, context, status=status)
+    return aiohttp_jinja2.render_template(screen.template, request, context, status=404 if is_missing else status)
 
 
 class Links:
@@ -141,12 +143,18 @@ class Links:
 
 
 async def show_json(request: web.Request, screen: Screen) -> web.Response:
-    """Respond with the document of a screen as JSON; 503 with the reason while there is none."""
+    """Respond with the document of a screen as JSON; 503 with the reason while there is none.
+
+    Raises:
+        web.HTTPNotFound: the URL names something that does not exist.
+    """
     ui = request.app[UI]
     ui.reader.read_with(request[SESSION].token)
     parts = await ui.parts.look(REFRESH_WAIT_S)
     query = dict(request.query)
     reading = await _read(request, screen, query, REFRESH_WAIT_S) if parts.value else NOTHING_READ
+    if isinstance(reading.failure, NOT_FOUND):
+        raise web.HTTPNotFound(text=reading.error)
     document = {"screen": screen.title, "at": reading.at, "error": reading.error, "page": reading.value}
     body = msgspec.json.format(msgspec.json.encode(document), indent=2)
     return web.Response(body=body, content_type="application/json", status=503 if reading.value is None else 200)
@@ -160,11 +168,7 @@ async def _read(
     *,
     fresh: bool = False,
 ) -> LatestValue[object]:
-    """Return the latest document of a URL.
-
-    Raises:
-        web.HTTPNotFound: the URL names something that does not exist.
-    """
+    """Return the latest document of a URL; its failure is one of NOT_FOUND where the URL names something that does not exist."""
     ui = request.app[UI]
     path = dict(request.match_info)
     state = {name: value for name, value in query.items() if name != DRAWER}
@@ -176,10 +180,7 @@ async def _read(
         return await screen.read(ScreenRequest(ui.reader, held.value, state, path, dt.datetime.now(dt.UTC)))
 
     held = ui.readings.of(key, read, fresh_s=screen.fresh_s(state))
-    reading = await held.look(wait_s, fresh=fresh)
-    if isinstance(reading.failure, NOT_FOUND):
-        raise web.HTTPNotFound(text=reading.error)
-    return reading
+    return await held.look(wait_s, fresh=fresh)
 
 
 def default_name() -> str:

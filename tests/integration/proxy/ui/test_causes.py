@@ -141,6 +141,15 @@ async def test_unknown_things_are_not_found(world: World) -> None:
         ):
             async with client.get(f"{world.url}{path}") as response:
                 assert response.status == 404
+                # The page is one of ours: the menu and the rollback are there, too.
+                assert "drawer=rollback" in await response.text()
+
+
+async def test_path_of_no_screen_is_not_found(world: World) -> None:
+    async with aiohttp.ClientSession() as client:
+        for path, shown in (("/nothing/here", "drawer=rollback"), ("/nothing.json", "no screen has the path /nothing")):
+            async with client.get(f"{world.url}{path}", headers={"HX-Request": "true"}) as response:
+                assert (response.status, shown in await response.text()) == (404, True)
 
 
 async def test_list_says_of_what_its_figures_are_and_filters_by_facets(world: World) -> None:

@@ -73,7 +73,7 @@ async def test_exchanges_are_found_by_their_key(client: aiohttp.ClientSession) -
     async with client.get("/journal.json?key=0X1") as response:
         page = (await response.json())["page"]
     assert {line["comparison"]["exchange_id"] for line in page["lines"]} == {f"exchange{n}" for n in range(1, COUNT, 3)}
-    assert page["key_problem"] == ""
+    assert (page["key_problem"], page["ignored"]) == ("", [])
 
 
 async def shows(client: aiohttp.ClientSession, path: str, text: str) -> None:

@@ -84,7 +84,7 @@ async def test_screen_says_what_is_down(open_ui: aiohttp.ClientSession, screen: 
         assert response.status == 200
         assert "proxy-1 does not answer." in text
         assert "The runner does not answer." in text
-        assert "The store does not answer." in text
+        assert "The store is unavailable." in text
         assert 'href="' + path + "?drawer=rollback" in text
 
 
