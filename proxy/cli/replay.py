@@ -218,7 +218,10 @@ def _judged(
         doubts.append(unjudged_text(comparison))
     if args.strict and (incomplete := _incomplete(report)):
         violations.append(f"--strict: {incomplete}")
-    return msgspec.structs.replace(report, violations=tuple(violations), doubts=tuple(doubts))
+    limits = [part.strip() for part in args.fail_on.split(",") if part.strip()]
+    limits += ["--fail-on-new"] if args.fail_on_new else []
+    limits += ["--same-as"] if earlier else []
+    return msgspec.structs.replace(report, violations=tuple(violations), doubts=tuple(doubts), limits=tuple(limits))
 
 
 def _incomplete(report: ReplayReport) -> str:

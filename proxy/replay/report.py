@@ -173,7 +173,7 @@ class RouteReport(Struct, frozen=True):
 
 class ReplayReport(Struct, frozen=True):
     """All results of a replay. `finished` is False for one that was interrupted: the figures are those so far. It failed by `violations`,
-    and may have by `doubts`.
+    and may have by `doubts`. `limits` are the options that it was judged by.
 
     `verdicts_digest` is equal for two replays with the same verdicts for the same exchanges.
     """
@@ -204,13 +204,37 @@ class ReplayReport(Struct, frozen=True):
     exchanges: ExchangeReport = ExchangeReport()
     violations: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> str:
-        """PASS, FAIL, or INCOMPLETE for a replay that was interrupted or whose side never responded."""
+        """PASS, FAIL, INCOMPLETE or DIFFERS.
+
+        It is INCOMPLETE when it was interrupted, a side never responded, or both sides were to be compared and nothing was. It DIFFERS
+        when mismatches were found and no option says how many are allowed.
+        """
         if self.violations:
             return "FAIL"
-        return "PASS" if self.finished and not self.silent_sides else "INCOMPLETE"
+        if not self.finished or self.silent_sides or (len(self.sides) > 1 and not self.verdicts.compared):
+            return "INCOMPLETE"
+        return "DIFFERS" if self.verdicts.mismatch and not self._limits_mismatches else "PASS"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the outcome is what it is, as far as there is more to say."""
+        told = (*self.violations, *self.doubts)
+        if self.outcome == "DIFFERS":
+            return (
+                *told,
+                "no limit was given for mismatches (--fail-on 'mismatch-rate>0', --baseline with --fail-on-new)",
+            )
+        if self.outcome == "INCOMPLETE" and self.finished and not self.silent_sides:
+            return (*told, "nothing was compared")
+        return told
+
+    @property
+    def _limits_mismatches(self) -> bool:
+        return any(limit.startswith(("mismatch-rate", "--fail-on-new", "--same-as")) for limit in self.limits)
 
     @property
     def silent_sides(self) -> tuple[str, ...]:

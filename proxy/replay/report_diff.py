@@ -12,7 +12,7 @@ from proxy.replay.report import LatencyReport, ReplayReport, SideReport
 
 MEASURED: Final = ("began", "duration_s", "achieved_per_s", "late_max_ms")
 """Members of a report that a clock determines, besides latencies and the times in examples."""
-JUDGED: Final = ("violations", "doubts")
+JUDGED: Final = ("violations", "doubts", "limits")
 """Members of a report that the options of its run determine."""
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?)?")
 _SLACK: Final = dt.timedelta(minutes=1)

@@ -30,7 +30,7 @@ class ReplayLine:
         name: its name in the folder.
         error: why its report cannot be read; "" where it can.
         began: time at which it began; None where it cannot be read.
-        outcome: PASS, FAIL or INCOMPLETE.
+        outcome: PASS, FAIL, INCOMPLETE or DIFFERS.
         differ: interval of the share of comparisons that differ; None where nothing was compared.
         baseline: name of the run before with the same exchanges; "" for none on this page.
     """
@@ -117,7 +117,7 @@ def replay_line(name: str, report: ReplayReport, baseline: str = "") -> ReplayLi
         name=name,
         began=dt.datetime.fromisoformat(report.began),
         outcome=report.outcome,
-        reasons=(*report.violations, *report.doubts),
+        reasons=report.reasons,
         source=report.source,
         to=report.to,
         sent=report.sent,

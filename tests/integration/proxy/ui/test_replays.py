@@ -70,7 +70,7 @@ async def test_report_begins_with_its_outcome_and_why(ui: tuple[aiohttp.ClientSe
     client, (baseline, later, _) = ui
     text = await page(client, f"/replays/{later}")
     assert text.index("FAIL</span>") < text.index("&lt;script&gt;alert(1)") < text.index("Latency, ms")
-    assert "PASS</span>" in await page(client, f"/replays/{baseline}")
+    assert "DIFFERS</span>" in await page(client, f"/replays/{baseline}")
 
 
 async def test_comparison_names_what_is_introduced_resolved_and_still_there(

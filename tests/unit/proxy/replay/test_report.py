@@ -205,3 +205,30 @@ def test_routes_of_a_recording_are_bounded() -> None:
     assert len(made.routes()) == ROUTES_MAX + 1
     assert made.of("legacy", OTHER_ROUTES).sent == 50
     assert made.sent == ROUTES_MAX + 50
+
+
+DIFFERING = {"score": Verdicts(compared=4, match=3, mismatch=1)}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "limits", "outcome", "reason"),
+    [
+        ({"score": Verdicts(compared=4, match=4)}, (), "PASS", ""),
+        ({}, (), "INCOMPLETE", "nothing was compared"),
+        (DIFFERING, (), "DIFFERS", "no limit was given for mismatches"),
+        (DIFFERING, ("p95-ratio>2",), "DIFFERS", "no limit was given for mismatches"),
+        (DIFFERING, ("p95-ratio>2", "mismatch-rate>0.9"), "PASS", ""),
+        (DIFFERING, ("--fail-on-new",), "PASS", ""),
+    ],
+)
+def test_replay_with_mismatches_passes_only_by_a_limit_for_them(
+    verdicts: dict[str, Verdicts], limits: tuple[str, ...], outcome: str, reason: str
+) -> None:
+    judged = msgspec.structs.replace(report(verdicts=verdicts), limits=limits)
+    assert judged.outcome == outcome
+    assert " ".join(judged.reasons).startswith(reason)
+    assert bool(judged.reasons) is bool(reason)
+
+
+def test_replay_to_one_side_compares_nothing_and_passes() -> None:
+    assert report(tally(sides="candidate")).outcome == "PASS"

@@ -52,7 +52,8 @@ def test_page_has_no_script_and_loads_nothing() -> None:
 def test_page_begins_with_the_outcome_and_why() -> None:
     assert text_of(None, "p95-ratio is 2 > 1").startswith("Replay FAIL")
     assert "p95-ratio is 2 &gt; 1" in page(None, "p95-ratio is 2 > 1")
-    assert text_of().startswith("Replay PASS")
+    assert text_of().startswith("Replay DIFFERS")
+    assert text_of(report(verdicts={"score": Verdicts(compared=4, match=4)})).startswith("Replay PASS")
     assert text_of(report(finished=False)).startswith("Replay INCOMPLETE")
 
 
