@@ -1,6 +1,6 @@
 """The overview dashboard: the serving side, the agreement of both sides and its denominator, and the accounting of exchanges."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from dashboards import links
@@ -209,6 +209,11 @@ def _shared_journal() -> Sequence[Panel]:
     )
 
 
+def _quantiles(buckets: str) -> Iterator[Query]:
+    for q in QUANTILES:
+        yield Query(quantile(q, sum_by(rate(buckets), "side", "le")), f"{{{{side}}}} p{q * 100:g}", exemplars=True)
+
+
 def _sides() -> Sequence[Panel]:
     served = metrics.SERVED_SECONDS.bucket()
     mirrored = metrics.MIRRORED_SECONDS.bucket()
@@ -237,7 +242,7 @@ def _sides() -> Sequence[Panel]:
         ),
         timeseries(
             "Latency, served",
-            *(Query(quantile(q, sum_by(rate(served), "side", "le")), f"{{{{side}}}} p{q * 100:g}") for q in QUANTILES),
+            *_quantiles(served),
             unit="s",
             width=12,
             description="From a request's head to the end of its response, as the proxy measures it.",
@@ -245,10 +250,7 @@ def _sides() -> Sequence[Panel]:
         ),
         timeseries(
             "Latency, mirrored",
-            *(
-                Query(quantile(q, sum_by(rate(mirrored), "side", "le")), f"{{{{side}}}} p{q * 100:g}")
-                for q in QUANTILES
-            ),
+            *_quantiles(mirrored),
             unit="s",
             width=12,
             description="Served and mirrored requests run under different conditions: compare the sides within one role.",

@@ -18,10 +18,17 @@ DATASOURCE: Final[Mapping[str, str]] = {"type": "prometheus", "uid": "${datasour
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One PromQL expression; `legend` is the template of its series' names: `{{side}} p95`."""
+    """One PromQL expression.
+
+    Attributes:
+        legend: the template of its series' names: `{{side}} p95`.
+        exemplars: whether the traces of single requests are shown beside the series; the expression has to select a histogram
+            that has them.
+    """
 
     expression: str
     legend: str = ""
+    exemplars: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +148,7 @@ def _body(kind: str, title: str, description: str, queries: Sequence[Query], lin
             "expr": query.expression,
             "legendFormat": query.legend,
             "range": True,
+            "exemplar": query.exemplars,
         }
         for index, query in enumerate(queries)
     ]

@@ -45,7 +45,7 @@ def _forwarding() -> Sequence[Panel]:
         ),
         timeseries(
             "Latency, p95",
-            Query(quantile(0.95, sum_by(rate(seconds), "route", "side", "le")), "{{route}} {{side}}"),
+            Query(quantile(0.95, sum_by(rate(seconds), "route", "side", "le")), "{{route}} {{side}}", exemplars=True),
             unit="s",
             description="95 % of the responses take at most this long, as the proxy measures it.",
             link=links.OVERVIEW,

@@ -49,14 +49,17 @@ def _responses() -> Sequence[Panel]:
         ),
         timeseries(
             "Latency by route, p95",
-            Query(quantile(0.95, sum_by(rate(seconds), "route", "le")), "{{route}}"),
+            Query(quantile(0.95, sum_by(rate(seconds), "route", "le")), "{{route}}", exemplars=True),
             unit="s",
             description="As the scorer measures it, without the proxy.",
             link=links.OVERVIEW,
         ),
         timeseries(
             "Latency",
-            *(Query(quantile(q, sum_by(rate(seconds), "le")), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)),
+            *(
+                Query(quantile(q, sum_by(rate(seconds), "le")), f"p{q * 100:g}", exemplars=True)
+                for q in (0.5, 0.95, 0.99)
+            ),
             unit="s",
             description="As the scorer measures it, without the proxy.",
             link=links.OVERVIEW,

@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import uvloop
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 
 from scorer import app, logs
@@ -59,12 +60,13 @@ async def _serve(settings: ScorerSettings, host: str, port: int) -> None:
 def admin_app(scorer: web.Application) -> web.Application:
     """Build the app of the admin port for a started scorer: metrics and health checks. Never expose it to clients."""
     # A registry of its own: memory and CPU belong to the process, however many apps run in it.
-    process = CollectorRegistry()
-    ProcessCollector(registry=process)
+    page = CollectorRegistry()
+    page.register(scorer[METRICS].registry)
+    ProcessCollector(registry=page)
 
-    async def metrics(_request: web.Request) -> web.Response:
-        body = generate_latest(scorer[METRICS].registry) + generate_latest(process)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def metrics(request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(page), headers={"Content-Type": content_type})
 
     admin = web.Application()
     admin[DATABASE], admin[SERVICES] = scorer[DATABASE], scorer[SERVICES]

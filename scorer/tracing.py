@@ -4,6 +4,7 @@ The only module that imports OpenTelemetry, and only if an endpoint is set. Span
 request id; never addresses, keys or bodies.
 """
 
+import re
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
 _SERVICE = "scorer"
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf](-.*)?")
+"""A traceparent with the sampled flag (W3C Trace Context, section 3.2)."""
 
 
 class Span(Protocol):
@@ -84,6 +87,12 @@ class OtelTracing:
     def close(self) -> None:
         """See `Tracing`."""
         self._provider.shutdown()
+
+
+def sampled_trace_id(headers: Mapping[str, str]) -> str:
+    """Return the trace id of the request's `traceparent` if the caller has sampled it, else ""."""
+    match = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    return match[1] if match is not None else ""
 
 
 def exporting(endpoint: str) -> Tracing:

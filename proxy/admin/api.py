@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 
 from proxy.admin.request_checks import BODY_MAX_BYTES
 from proxy.rollout.switch import Switch
@@ -44,8 +44,14 @@ def build(*, registry: CollectorRegistry, switch: Switch, view: StatusView) -> w
     return app
 
 
+def metrics_page(registry: CollectorRegistry, request: web.Request) -> web.Response:
+    """Return the metrics as the scraper accepts them: OpenMetrics, which has exemplars, or Prometheus' text format."""
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+
+
 async def _metrics(request: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(request.app[REGISTRY]), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return metrics_page(request.app[REGISTRY], request)
 
 
 async def _healthz(request: web.Request) -> web.Response:

@@ -57,6 +57,11 @@ class TraceContext(NamedTuple):
     trace_id: str
     flags: str
 
+    @property
+    def sampled(self) -> bool:
+        """True if the caller says that it may have recorded the trace (W3C Trace Context, section 3.2.2.5)."""
+        return int(self.flags, 16) & 1 == 1
+
 
 def valid_request_id(head: RequestHead) -> str | None:
     """Return the client's X-Request-Id if it is 1 to 128 visible ASCII characters, else None."""
@@ -74,18 +79,17 @@ def parse_traceparent(text: str) -> TraceContext | None:
     return TraceContext(match.group(2), match.group(4))
 
 
-def traceparent(received: str | None, trace_id: str, span_id: str) -> str:
+def traceparent(received: TraceContext | None, trace_id: str, span_id: str) -> str:
     """Return the traceparent to send: it continues the client's trace, or starts one.
 
     Args:
-        received: the client's traceparent, None if there is none.
-        trace_id: of the trace that starts if the client's is missing or malformed.
+        received: the client's trace context, None if it is missing or malformed.
+        trace_id: of the trace that starts then.
         span_id: of the proxy's own span.
     """
-    context = parse_traceparent(received) if received is not None else None
-    if context is None:
+    if received is None:
         return f"00-{trace_id}-{span_id}-01"
-    return f"00-{context.trace_id}-{span_id}-{context.flags}"
+    return f"00-{received.trace_id}-{span_id}-{received.flags}"
 
 
 def forwarding_block(head: RequestHead, client: ClientAddress) -> HeaderBlock:

@@ -71,6 +71,7 @@ class ServedExchange:
         skip: why it is not mirrored, None when it is.
         added: the forwarding fields that the proxy adds to the request.
         trace: the traceparent that is sent.
+        sampled_trace: trace id of the client's traceparent if that is sampled, else "".
         shadow_mark: the value of X-Shadow-Request, "" if the request has none.
         overlapped: whether another request with the same key was in flight at some time meanwhile.
         failed: why the side gave no response, or no complete one.
@@ -89,6 +90,7 @@ class ServedExchange:
     skip: Skip | None = None
     added = EMPTY_BLOCK
     trace = ""
+    sampled_trace = ""
     shadow_mark = ""
     first_byte_ns = ended_ns = 0
 

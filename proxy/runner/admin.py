@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import CollectorRegistry
+
+from proxy.admin.api import metrics_page
 
 Status = Callable[[], Mapping[str, object]]
 REGISTRY: web.AppKey[CollectorRegistry] = web.AppKey("registry", CollectorRegistry)
@@ -13,8 +14,8 @@ STATUS: web.AppKey[Status] = web.AppKey("status")
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """Respond with the metrics in Prometheus text format."""
-    return web.Response(body=generate_latest(request.app[REGISTRY]), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    """Respond with the metrics in the format that the scraper accepts."""
+    return metrics_page(request.app[REGISTRY], request)
 
 
 async def health(_: web.Request) -> web.Response:

@@ -14,7 +14,7 @@ from comparator.exchanges.model import Exchange, Failed, FailureCause, Side
 from comparator.exchanges.skip import Skip
 from proxy.config.runner import RunnerSettings
 from proxy.http1.fields import first_value
-from proxy.http1.forwarding_headers import parse_traceparent
+from proxy.http1.forwarding_headers import TraceContext, parse_traceparent
 from proxy.journal.driver import JournalEntry, UnjournaledPeriod, UnreadRange
 from proxy.journal.redaction import is_redacted
 from proxy.runner.clock import now_us
@@ -94,10 +94,15 @@ class ReadExchange:
     cause: SkipCause | None
 
 
-def trace_id_of(exchange: Exchange) -> str:
-    """Return the trace id of the traceparent that was sent to the served side, "" for none."""
+def trace_of(exchange: Exchange) -> TraceContext | None:
+    """Return the trace context that was sent to the served side, None for none."""
     sent = first_value(exchange.request.headers, "traceparent")
-    context = parse_traceparent(sent) if sent is not None else None
+    return parse_traceparent(sent) if sent is not None else None
+
+
+def trace_id_of(exchange: Exchange) -> str:
+    """Return the trace id that was sent to the served side, "" for none."""
+    context = trace_of(exchange)
     return context.trace_id if context is not None else ""
 
 

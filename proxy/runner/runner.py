@@ -18,7 +18,7 @@ from comparator.exchanges.row_changes import RowChange
 from proxy.config.runner import RunnerSettings
 from proxy.errors import ShadowDriftError
 from proxy.runner.clock import now_us
-from proxy.runner.intake import Intake, ServedEffects
+from proxy.runner.intake import Intake, ServedEffects, trace_of
 from proxy.runner.ledger import BackgroundApply, Ledger, MirrorRun, RowRepair, WorkItem
 from proxy.runner.metrics import ErrorPlace, RetriedStep, RunnerMetrics
 from proxy.runner.mirror import Align, MirrorResult
@@ -305,7 +305,11 @@ class Runner:
         result = await self.mirror.run(run, self.align, delivered_us=delivered_us)
         self._repair_strays()
         route, mirrored = run.exchange.route, result.mirrored
-        self.metrics.mirrored_seconds.labels(route, mirrored.side.value).observe(mirrored.duration_ns / 1e9)
+        trace = trace_of(run.exchange)
+        self.metrics.mirrored_seconds.labels(route, mirrored.side.value).observe(
+            mirrored.duration_ns / 1e9,
+            exemplar={"trace_id": trace.trace_id} if trace is not None and trace.sampled else None,
+        )
         self.metrics.count_effects(Role.MIRRORED, mirrored.effects.outcome)
         if result.comparison is not None:
             self.verdicts.add(entry, run.claim.keys, result)

@@ -44,7 +44,11 @@ class ExchangeRecorder:
             ended_s: when it ended, on the clock of the event loop.
         """
         metrics = self._metrics
-        metrics.observe(exchange.route_name, exchange.side, exchange.status, ended_s - exchange.started_s)
+        duration_s = ended_s - exchange.started_s
+        metrics.observe(exchange.route_name, exchange.side, exchange.status, duration_s)
+        if exchange.sampled_trace:
+            ended_at = exchange.ended_ns / 1e9
+            metrics.add_exemplar(exchange.route_name, exchange.side, duration_s, exchange.sampled_trace, ended_at)
         if exchange.overlapped:
             metrics.overlapped += 1
         skip = exchange.skip = self._final_skip(exchange, route, ended_s)

@@ -10,7 +10,13 @@ from typing import Protocol
 from comparator.exchanges.model import Failed, FailureCause, Side
 from comparator.exchanges.skip import SAFE_METHODS, Skip
 from proxy.http1.error_responses import failure_response
-from proxy.http1.forwarding_headers import ClientAddress, forwarding_block, traceparent, valid_request_id
+from proxy.http1.forwarding_headers import (
+    ClientAddress,
+    forwarding_block,
+    parse_traceparent,
+    traceparent,
+    valid_request_id,
+)
 from proxy.http1.parser import Framing, RequestHead, ResponseHead
 from proxy.http1.serializer import response_head, wants_websocket
 from proxy.journal.served_exchange import ServedExchange
@@ -321,7 +327,11 @@ class Forwarding:
         if "traceparent" not in present and "x-request-id" not in present:
             return f"00-{self.id}-{identifiers.new_span_id()}-01"
         trace_id = identifiers.new_request_id() if "x-request-id" in present else self.id
-        return traceparent(head.value("traceparent"), trace_id, identifiers.new_span_id())
+        received = head.value("traceparent")
+        context = parse_traceparent(received) if received is not None else None
+        if context is not None and context.sampled:
+            self._exchange.sampled_trace = context.trace_id
+        return traceparent(context, trace_id, identifiers.new_span_id())
 
     def _fail_over(self) -> bool:
         """Switch to the other side if the chosen one is unavailable and the other may answer. Return False to refuse the request."""

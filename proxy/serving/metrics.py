@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from comparator.exchanges.model import FailureCause, Side
 from comparator.exchanges.skip import Skip
@@ -75,10 +76,15 @@ class ReloadResult(StrEnum):
 
 @dataclass(slots=True)
 class RouteSeries:
-    """Durations and statuses of one route and side."""
+    """Durations and statuses of one route and side.
+
+    Attributes:
+        exemplars: of each bucket the last request of a sampled trace.
+    """
 
     sum_s: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
+    exemplars: list[Exemplar | None] = field(default_factory=lambda: [None] * (len(BUCKETS_S) + 1))
     statuses: Counter[int] = field(default_factory=Counter[int])
 
 
@@ -159,6 +165,19 @@ class ProxyMetrics(Collector):
         series.buckets[bisect_left(BUCKETS_S, duration_s)] += 1
         series.statuses[status] += 1
 
+    def add_exemplar(self, route: str, side: Side, duration_s: float, trace_id: str, ended_at: float) -> None:
+        """Name the trace of a request that was observed, as the example of its bucket.
+
+        Args:
+            route: of the request.
+            side: that served it.
+            duration_s: as it was observed.
+            trace_id: W3C trace id; its trace is sampled.
+            ended_at: Unix time.
+        """
+        exemplars = self.series[(route, side)].exemplars
+        exemplars[bisect_left(BUCKETS_S, duration_s)] = Exemplar({"trace_id": trace_id}, duration_s, ended_at)
+
     def _served_by_side(self) -> Counter[Side]:
         counts: Counter[Side] = Counter()
         for (_, side), series in self.series.items():
@@ -212,7 +231,7 @@ class ProxyMetrics(Collector):
         for (route, side), series in list(self.series.items()):
             for status, count in sorted(series.statuses.items()):
                 requests.add_metric((route, side.value, str(status)), count)
-            duration.add_metric((route, side.value), list(_cumulative(series.buckets)), series.sum_s)
+            duration.add_metric((route, side.value), list(_cumulative(series)), series.sum_s)
         yield requests
         yield duration
 
@@ -380,8 +399,9 @@ def _present_values(gauges: Gauges) -> Iterator[Metric]:
     )
 
 
-def _cumulative(buckets: list[int]) -> Iterator[tuple[str, float]]:
+def _cumulative(series: RouteSeries) -> Iterator[tuple[str, float] | tuple[str, float, Exemplar]]:
     total = 0
-    for bound, count in zip((*map(str, BUCKETS_S), "+Inf"), buckets, strict=True):
+    bounds = (*map(str, BUCKETS_S), "+Inf")
+    for bound, count, exemplar in zip(bounds, series.buckets, series.exemplars, strict=True):
         total += count
-        yield bound, total
+        yield (bound, total) if exemplar is None else (bound, total, exemplar)

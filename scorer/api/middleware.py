@@ -12,7 +12,7 @@ from scorer import errors
 from scorer.api import responses
 from scorer.api.auth import header
 from scorer.api.context import METRICS, REQUEST_ID, SETTINGS, TRACING
-from scorer.tracing import Span
+from scorer.tracing import Span, sampled_trace_id
 
 logger = logging.getLogger("scorer.requests")
 
@@ -114,7 +114,8 @@ def route_of(request: web.Request) -> str:
 def _record(request: web.Request, status: int, seconds: float) -> None:
     route, metrics = route_of(request), request.app[METRICS]
     metrics.requests.labels(route, str(status)).inc()
-    metrics.request_seconds.labels(route).observe(seconds)
+    trace_id = sampled_trace_id(request.headers)
+    metrics.request_seconds.labels(route).observe(seconds, exemplar={"trace_id": trace_id} if trace_id else None)
     logger.debug(
         "request_answered",
         extra={"request_id": request[REQUEST_ID], "route": route, "status": status, "seconds": round(seconds, 6)},

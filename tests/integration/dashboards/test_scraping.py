@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from scorer.metrics import Metrics as ScorerMetrics
 from tests.support.promtool import program
 
 READY_S = 60.0
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 class MetricPages:
@@ -54,11 +56,15 @@ class MetricPages:
     def serve_one_each(self) -> None:
         for side in Side:
             self.proxy.observe("v2_score", side, 200, 0.01)
+            self.proxy.add_exemplar("v2_score", side, 0.01, TRACE_ID, time.time())
             self.journal.offered += 1
             self.journal.written += 1
             self.runner.read.inc()
             self.runner.compared.labels("v2_score", "match").inc()
-            self.runner.mirrored_seconds.labels("v2_score", side.other.value).observe(0.02)
+            self.runner.mirrored_seconds.labels("v2_score", side.other.value).observe(
+                0.02, exemplar={"trace_id": TRACE_ID}
+            )
+        self.scorer.request_seconds.labels("/").observe(0.02, exemplar={"trace_id": TRACE_ID})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,14 @@ class Prometheus:
             answer = json.loads(await response.text())
         assert answer["status"] == "success", (expression, answer)
         return answer["data"]["result"] if answer["data"]["resultType"] == "vector" else []
+
+    async def traces(self, metric: str) -> set[str]:
+        """Return the trace ids of the exemplars of a histogram."""
+        parameters = {"query": f"{metric}_bucket", "start": "0", "end": str(time.time() + 60)}
+        async with self.session.get(f"{self.url}/api/v1/query_exemplars", params=parameters) as response:
+            answer = json.loads(await response.text())
+        assert answer["status"] == "success", answer
+        return {one["labels"]["trace_id"] for series in answer["data"] for one in series["exemplars"]}
 
     async def until(self, expression: str, act: Callable[[], None]) -> list[dict[str, object]]:
         """Call `act` and query in turn until the query returns a series."""
@@ -121,6 +135,7 @@ async def scraping(pages: MetricPages, directory: Path) -> AsyncGenerator[Promet
                 f"--config.file={directory / 'prometheus.yml'}",
                 f"--storage.tsdb.path={directory / 'data'}",
                 f"--web.listen-address=127.0.0.1:{port}",
+                "--enable-feature=exemplar-storage",
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"GOMAXPROCS": "1"},
@@ -156,8 +171,11 @@ async def test_rules_and_panels_work_in_a_real_prometheus(tmp_path: Path) -> Non
         match = await prometheus.query("shadow:match:ratio1h")
         results = [await prometheus.query(query) for query in panel_queries()]
         firing = await prometheus.query('ALERTS{alertstate="firing"}')
+        histograms = (metrics.SERVED_SECONDS, metrics.MIRRORED_SECONDS, metrics.SCORER_SECONDS)
+        traces = [await prometheus.traces(histogram.name) for histogram in histograms]
 
     assert [series["value"][1] for series in gap] == ["0"]  # pyright: ignore[reportIndexIssue]
     assert [series["value"][1] for series in match] == ["1"]  # pyright: ignore[reportIndexIssue]
     assert len([series for series in results if series]) > len(results) * 0.4
     assert [alert["metric"] for alert in firing] == []
+    assert traces == [{TRACE_ID}] * 3

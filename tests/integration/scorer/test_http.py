@@ -7,6 +7,7 @@ import signal
 import sys
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from scorer import serving
 from scorer.settings import RateLimitSettings
@@ -73,9 +74,17 @@ async def test_more_requests_than_are_admitted_wait_their_turn(migrated, world, 
 
 
 async def test_admin_port_shows_the_metrics_of_the_api(client, aiohttp_client):
-    async with client.get(f"/v2/stamps/1/score/{A}", headers=headers()) as response:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    traced = {**headers(), "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+    async with client.get(f"/v2/stamps/1/score/{A}", headers=traced) as response:
         assert response.status == 200
     beside = await aiohttp_client(serving.admin_app(client.app))
+    accept = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}
+    async with beside.get("/metrics", headers=accept) as response:
+        families = list(text_string_to_metric_families(await response.text()))
+    traces = {s.exemplar.labels["trace_id"] for f in families for s in f.samples if s.exemplar is not None}
+    assert traces == {trace_id}
+    assert any(family.name == "process_resident_memory_bytes" for family in families)
     async with beside.get("/metrics") as response:
         text = await response.text()
     route = 'route="/v2/stamps/{scorer_id}/score/{address}"'

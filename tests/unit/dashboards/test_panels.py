@@ -1,7 +1,10 @@
 """Layout and content of panels."""
 
+import json
 from itertools import combinations
 
+from dashboards import metric_catalog as metrics
+from dashboards.generated_files import render_files
 from dashboards.links import ROLLOUT
 from dashboards.panels import COLUMNS, Query, section, stat, table, timeseries, with_positions
 
@@ -53,3 +56,15 @@ def test_value_names_become_mappings() -> None:
 
 def test_data_source_is_a_variable() -> None:
     assert {panel["datasource"]["uid"] for panel in BUILT if panel["type"] != "row"} == {"${datasource}"}
+
+
+def test_every_panel_of_a_histogram_with_exemplars_shows_them_and_no_other() -> None:
+    files = [json.loads(text) for name, text in render_files().items() if name.endswith(".json")]
+    targets = [target for file in files for panel in file["panels"] for target in panel.get("targets", ())]
+    with_exemplars = [
+        f"{metric.name}_bucket{{"
+        for metric in (metrics.SERVED_SECONDS, metrics.MIRRORED_SECONDS, metrics.SCORER_SECONDS)
+    ]
+    expected = {t["expr"] for t in targets if any(name in t["expr"] for name in with_exemplars)}
+    assert {t["expr"] for t in targets if t["exemplar"]} == expected
+    assert all(any(name in expression for expression in expected) for name in with_exemplars)

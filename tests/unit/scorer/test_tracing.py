@@ -2,11 +2,12 @@
 
 import json
 
+import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
 from scorer.metrics import Metrics
-from scorer.tracing import NoTracing, exporting, tracing_to
+from scorer.tracing import NoTracing, exporting, sampled_trace_id, tracing_to
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -33,3 +34,25 @@ def test_stage_is_measured_with_and_without_traces():
     with metrics.stage("lock"):
         pass
     assert metrics.registry.get_sample_value("scorer_stage_seconds_count", {"stage": "lock"}) == 1
+
+
+@pytest.mark.parametrize("flags", ["01", "03", "ff"])
+def test_sampled_trace_is_named(flags: str):
+    assert sampled_trace_id({"traceparent": PARENT[:-2] + flags}) == "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "malformed",
+        PARENT[:-2] + "00",
+        PARENT[:-2] + "02",
+        f"ff{PARENT[2:]}",
+        f"00-{'0' * 32}-00f067aa0ba902b7-01",
+        f"00-{'a' * 32}-{'0' * 16}-01",
+        PARENT.upper(),
+    ],
+)
+def test_trace_that_is_not_sampled_or_not_valid_is_not_named(given: str):
+    assert sampled_trace_id({"traceparent": given}) == ""

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from comparator.exchanges.model import Response
 from tests.support.proxy_lab import ScriptedBackend, ok, proxy_lab, read_message
@@ -104,6 +106,21 @@ async def test_trace_is_continued_in_a_new_span(tmp_path: Path) -> None:
         match = re.fullmatch(f"00-{'a' * 32}-([0-9a-f]{{16}})-01", it.candidate.seen[0].get("traceparent") or "")
         assert match
         assert match.group(1) != "b" * 16
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("01", ["a" * 32]), ("00", []), (None, [])])
+async def test_only_a_client_s_sampled_trace_is_an_exemplar(
+    tmp_path: Path, flags: str | None, expected: list[str]
+) -> None:
+    async with proxy_lab(tmp_path) as it:
+        await it.ask(get("/", *([f"traceparent: 00-{'a' * 32}-{'b' * 16}-{flags}"] if flags is not None else [])))
+        await it.until(lambda: it.proxy.state.metrics.served == 1)
+        accept = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}
+        url = f"http://127.0.0.1:{it.proxy.admin_port}/metrics"
+        async with ClientSession() as session, session.get(url, headers=accept) as response:
+            families = text_string_to_metric_families(await response.text())
+            samples = [sample for family in families for sample in family.samples]
+        assert [s.exemplar.labels["trace_id"] for s in samples if s.exemplar is not None] == expected
 
 
 @pytest.mark.parametrize("given", ["rubbish", f"00-{'0' * 32}-{'b' * 16}-01", f"ff-{'a' * 32}-{'b' * 16}-01"])

@@ -25,9 +25,15 @@ def test_traceparent_is_parsed(text: str, expected: TraceContext | None) -> None
 
 
 def test_trace_is_continued_in_a_new_span() -> None:
-    assert traceparent(f"00-{TRACE}-{SPAN}-00", "c" * 32, "d" * 16) == f"00-{TRACE}-{'d' * 16}-00"
+    assert traceparent(TraceContext(TRACE, "00"), "c" * 32, "d" * 16) == f"00-{TRACE}-{'d' * 16}-00"
 
 
-@pytest.mark.parametrize("received", [None, "malformed"])
-def test_trace_starts_without_a_valid_one(received: str | None) -> None:
-    assert traceparent(received, "c" * 32, "d" * 16) == f"00-{'c' * 32}-{'d' * 16}-01"
+@pytest.mark.parametrize(
+    ("flags", "sampled"), [("00", False), ("01", True), ("02", False), ("03", True), ("ff", True), ("fe", False)]
+)
+def test_lowest_bit_of_the_flags_says_sampled(flags: str, sampled: bool) -> None:
+    assert TraceContext(TRACE, flags).sampled is sampled
+
+
+def test_trace_starts_without_a_valid_one() -> None:
+    assert traceparent(None, "c" * 32, "d" * 16) == f"00-{'c' * 32}-{'d' * 16}-01"
