@@ -102,6 +102,9 @@ class TimeMerge(Generic[T]):
         own = self._writers[writer]
         if report_ns != own.report_ns:
             own.heard_ns = now_ns
+        if report_ns < own.report_ns:
+            # Its clock was set back: what ended by the clock of before says nothing about what is still to come.
+            own.complete_ns = min(own.complete_ns, report_ns)
         own.report_ns, own.shipped, own.reported_ns, own.closed = report_ns, shipped, complete_ns, closed
         own.learn()
 

@@ -99,8 +99,10 @@ class WriterProgress:
         writer = self._writers.setdefault(name, _Awaited())
         # Those that an earlier process was offered and did not write are lost: they are not awaited.
         number = second.last if second.last > second.earlier else 0
+        # (a proxy whose clock is ahead knows nothing of requests that are still to come)
+        settled_us = first.settled_ns // 1_000 if first.settled_ns // 1_000 <= now_us else 0
         if len(writer.waiting) < SAMPLES_MAX:
-            writer.waiting.append(_Sample(number, now_us, first.settled_ns // 1_000))
+            writer.waiting.append(_Sample(number, now_us, settled_us))
 
     def advance(self, returned: Mapping[str, int], ended_us: Mapping[str, int], here: Collection[str]) -> None:
         """Note what has been returned.

@@ -73,7 +73,7 @@ def begin_session(folder: Path, *, own_us: int = 0) -> int:
     now_us, before = time.time_ns() // 1_000, load_sessions(folder)
     crashes = before.crashes if before is not None else ()
     if before is not None and not before.ended and before.began_us != own_us:
-        crashes = (*crashes, Crash(last_alive_us(folder, before), now_us))[-CRASHES_MAX:]
+        crashes = (*crashes, _crash(folder, before, now_us))[-CRASHES_MAX:]
     _store(folder, WriterSessions(now_us, crashes=crashes))
     return now_us
 
@@ -99,6 +99,12 @@ def last_alive_us(folder: Path, sessions: WriterSessions) -> int:
         if ended_ns:
             return max(sessions.began_us, ended_ns // 1_000)
     return sessions.began_us
+
+
+def _crash(folder: Path, sessions: WriterSessions, gone_us: int) -> Crash:
+    """Return the crash of the last process, which is gone now; it began at any time before where its clock was ahead."""
+    alive_us = last_alive_us(folder, sessions)
+    return Crash(next((us for us in (alive_us, sessions.began_us) if us <= gone_us), 0), gone_us)
 
 
 class CrashWatch:
@@ -134,8 +140,7 @@ class CrashWatch:
     def _crash_of(self, writer: str, sessions: WriterSessions) -> Crash:
         place = (writer, sessions.began_us)
         if place not in self._seen:
-            alive_us = last_alive_us(self._directory / writer, sessions)
-            self._seen[place] = Crash(alive_us, time.time_ns() // 1_000)
+            self._seen[place] = _crash(self._directory / writer, sessions, time.time_ns() // 1_000)
         return self._seen[place]
 
     def _sessions(self, writer: str) -> WriterSessions | None:

@@ -221,7 +221,7 @@ class ReplayReport(Struct, frozen=True):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why the outcome is what it is, as far as there is more to say."""
+        """The reasons for the outcome, as far as there is more to say."""
         told = (*self.violations, *self.doubts)
         if self.outcome == "DIFFERS":
             return (

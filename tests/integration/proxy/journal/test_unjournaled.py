@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from proxy.journal.driver import UnjournaledPeriod
@@ -10,7 +11,7 @@ from proxy.journal.keys import load_keys
 from proxy.journal.segment_reader import SegmentReader
 from proxy.journal.segments import LOCK
 from proxy.journal.writer_progress import LATE_US, WriterProgress
-from proxy.journal.writer_sessions import begin_session, end_session
+from proxy.journal.writer_sessions import SESSIONS, begin_session, end_session, load_sessions
 from tests.integration.proxy.journal.test_journal import wait_for, write, writing
 from tests.support.exchanges import exchange
 
@@ -145,3 +146,27 @@ def test_exchange_whose_clock_was_ahead_does_not_make_a_reader_complete_up_to_it
         assert progress.complete_us() == 0
         progress.advance({"w0": 0}, {"w0": 900}, ())
         assert progress.complete_us() == 900
+
+
+@pytest.mark.parametrize("ahead_us", [0, 3_600_000_000])
+def test_clock_that_was_ahead_does_not_hide_that_a_process_was_killed(tmp_path: Path, ahead_us: int) -> None:
+    write(tmp_path, 1)
+    killed(tmp_path)
+    sessions = load_sessions(tmp_path / "w0")
+    assert sessions is not None
+    later = msgspec.structs.replace(sessions, began_us=sessions.began_us + ahead_us)
+    (tmp_path / "w0" / SESSIONS).write_bytes(msgspec.json.encode(later))
+    (period,) = unjournaled(tmp_path)
+    assert period.from_us == (0 if ahead_us else sessions.began_us)
+    assert period.from_us <= period.until_us <= now_us()
+
+
+@pytest.mark.parametrize(("settled_us", "expected_us"), [(900, 900), (5_400_000, 0)])
+def test_clock_that_is_ahead_settles_nothing(tmp_path: Path, settled_us: int, expected_us: int) -> None:
+    with writing(tmp_path) as writer:
+        assert writer.append(exchange("x"))
+        writer.note_in_flight(0, settled_ns=settled_us * 1_000)
+        progress = WriterProgress(tmp_path, clock=lambda: 1_000)
+        progress.sample(["w0"])
+        progress.advance({"w0": 1}, {"w0": 800}, ())
+        assert progress.settled_us() == expected_us

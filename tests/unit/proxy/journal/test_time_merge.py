@@ -172,3 +172,20 @@ def test_forgotten_writer_holds_nothing_up() -> None:
     merge.add("w0", 100, fetched=1)
     merge.merge.forget("w1")
     assert merge.take() == [100]
+
+
+def test_writer_whose_clock_is_set_back_is_awaited_again() -> None:
+    merge = Merge("w0", "w1")
+    # (the clock of w0 is an hour ahead)
+    merge.reported = 3_600_000 * MS
+    merge.add("w0", 3_600_100, fetched=1)
+    merge.report("w0", 3_600_200, shipped=1)
+    merge.add("w1", 150, fetched=1)
+    assert merge.take() == [150, 3_600_100]
+    merge.reported = 200 * MS
+    merge.report("w0", 200, shipped=1)
+    merge.add("w1", 250, fetched=2)
+    assert merge.take() == []
+    merge.add("w0", 240, fetched=2)
+    merge.report("w0", 260, shipped=2)
+    assert merge.take() == [240, 250]
