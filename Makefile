@@ -135,6 +135,7 @@ bench-rollout: ## simulated rollouts: false rollbacks of a good candidate, harm 
 bench-scorer: ## the scorer beside the legacy stand-in
 bench-slices: ## CPU of a runner for each write request with 1, 2 and 3 slices: what slices save, and what each costs again
 bench-store: ## the store at five million comparisons in the day: what status, causes and findings ask (ARGS="--comparisons 100000")
+bench-switch: ## time of a rollback and of the status while each part is dead, stopped, full or cut off
 bench-ui: ## server time of the screens of the web UI at five million comparisons (ARGS="--comparisons 100000")
 bench-truth: ## correctness at scale: attribution and alignment of 10,000 requests, also through crashes
 bench-%: setup

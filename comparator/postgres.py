@@ -35,6 +35,14 @@ UNAVAILABLE: Final = (
 Errors outside of this tuple (a missing table, a violated constraint, a syntax error) fail again however often they are retried.
 """
 
+LACKING: Final = (
+    asyncpg.UndefinedTableError,  # 42P01: dropped, or never made
+    asyncpg.UndefinedColumnError,  # 42703: of another version
+    asyncpg.InvalidSchemaNameError,  # 3F000: the same of its schema
+    asyncpg.InsufficientPrivilegeError,  # 42501: a privilege was revoked
+)
+"""Errors which say that a table of ours is missing or closed to us: the same statement succeeds once that is mended."""
+
 SCHEMA_LOCK: Final = 0x5AD0_0001
 """Advisory lock for every change of the definition of schema `shadow`: migrations and partitions."""
 

@@ -35,6 +35,21 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+class ClientFaultFilter(logging.Filter):
+    """Drops what aiohttp logs about a request that is not HTTP: its sender got 400, and a flood of them must not fill the disk.
+
+    aiohttp logs each with a traceback, as an error of ours. Its classes are known by name, because most commands never import it.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is logged. Implements logging.Filter."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not any(
+            kind.__module__ == "aiohttp.http_exceptions" or kind.__name__ == "RequestPayloadError"
+            for kind in type(error).__mro__
+        )
+
+
 LINES_MAX = 10_000
 FLUSH_S = 1.0
 
@@ -110,6 +125,7 @@ def configure(level: str = "", *, background: bool = False) -> None:
     """
     handler = BackgroundHandler(sys.stderr) if background else logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
+    handler.addFilter(ClientFaultFilter())
     logging.basicConfig(
         level=(level or os.environ.get("SHADOW_LOG_LEVEL", "INFO")).upper(), handlers=[handler], force=True
     )

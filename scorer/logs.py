@@ -10,6 +10,9 @@ import logging
 import sys
 import time
 
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
+
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -30,10 +33,20 @@ class JsonLineFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+class MalformedRequestFilter(logging.Filter):
+    """Drops what aiohttp logs, with a traceback, about a request that is not HTTP: its sender got 400."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is logged. Implements logging.Filter."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError | RequestPayloadError)
+
+
 def configure(level: str) -> None:
     """Send every log record of the process to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLineFormatter())
+    handler.addFilter(MalformedRequestFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

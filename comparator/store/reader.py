@@ -10,7 +10,7 @@ import asyncpg
 
 from comparator import postgres
 from comparator.errors import StoreUnavailableError
-from comparator.postgres import UNAVAILABLE, Connection
+from comparator.postgres import LACKING, UNAVAILABLE, Connection
 
 CONNECTIONS_MAX: Final = 4
 
@@ -59,6 +59,10 @@ class StoreReader:
                 yield conn
         except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
             raise StoreUnavailableError("the store has no tables yet: a proxy or a runner makes them") from error
+        except LACKING as error:
+            raise StoreUnavailableError(
+                f"a table of the store is closed to this role or of another version: {error}"
+            ) from error
         except UNAVAILABLE as error:
             text = str(error) or f"it did not answer within {self._timeout_s:g} s"
             raise StoreUnavailableError(f"{type(error).__name__}: {text}") from error

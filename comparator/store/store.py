@@ -17,7 +17,7 @@ from comparator import postgres
 from comparator.errors import StoreUnavailableError
 from comparator.findings import cases
 from comparator.findings.clustering import RandomSource, reservoir_slot
-from comparator.postgres import UNAVAILABLE, Connection
+from comparator.postgres import LACKING, UNAVAILABLE, Connection
 from comparator.settings import StoreSettings
 from comparator.store.comparison_detail import ComparedExchange, pack, served_at
 from comparator.store.ended import EndedBatch, add_ended
@@ -177,6 +177,10 @@ def _translated_errors() -> Generator[None, None, None]:
     """Raise StoreUnavailableError in place of errors that mean that the database is unavailable."""
     try:
         yield
+    except LACKING as error:
+        raise StoreUnavailableError(
+            f"a table of the store is missing, closed to this role or of another version: {error}"
+        ) from error
     except UNAVAILABLE as error:
         # (a TimeoutError has no text of its own)
         text = str(error) or "it did not answer within store.timeout_s"

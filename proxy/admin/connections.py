@@ -76,7 +76,7 @@ class AdminConnections:
 
     Args:
         recognizes: returns whether a token is a right one.
-        hosts: names that the port is reached by.
+        hosts: names that the port is reached by; None for any, on a port that only reads.
         connections_max: connections that may be open.
         checks: check heads and tokens; without it, requests are passed on as they are once their head is complete, as on a port whose
             handlers do that.
@@ -86,7 +86,7 @@ class AdminConnections:
         self,
         *,
         recognizes: Callable[[str], bool],
-        hosts: Collection[str],
+        hosts: Collection[str] | None,
         connections_max: int = CONNECTIONS_MAX,
         checks: bool = True,
     ) -> None:
@@ -94,7 +94,7 @@ class AdminConnections:
         self.checks = checks
         self._server: web.Server | None = None
         self.recognizes = recognizes
-        self.hosts = frozenset(host.lower() for host in hosts)
+        self.hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
         self._open: dict[asyncio.BaseTransport, AdminConnection] = {}
         self._requests = AddressLimiter(PER_S, BURST)
         self._rollbacks = AddressLimiter(ROLLBACKS_PER_S, ROLLBACKS_BURST)

@@ -40,16 +40,16 @@ def path_of(head: RequestHead) -> str:
     return head.target.partition("?")[0]
 
 
-def check_request(head: RequestHead, *, hosts: Collection[str], recognized: bool) -> CheckFailure | None:
+def check_request(head: RequestHead, *, hosts: Collection[str] | None, recognized: bool) -> CheckFailure | None:
     """Return why a request is refused, None where it is taken.
 
     Args:
         head: of the request.
-        hosts: names that the port is reached by, lower case.
+        hosts: names that the port is reached by, lower case; None for any.
         recognized: whether it has a token that is right. A page cannot have one, so a rollback needs no content type then.
     """
     fields = head.first_values
-    if not is_own_host(head.host, hosts):
+    if hosts is not None and not is_own_host(head.host, hosts):
         return CheckFailure(
             421, f"the control port is not known as {head.host!r}: name an IP address, localhost, or one of admin.hosts"
         )

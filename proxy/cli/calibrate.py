@@ -125,6 +125,7 @@ async def run_recorded(settings: Settings, side: Side, *, requests: int, second_
             schemas=shadow.schemas,
             comparator=Comparator(settings.compare),
             route_keys=shadow.route_keys,
+            unsettled_s_max=runner.unsettled_s_max,
         )
         captured = shadow.schemas.keys()
         unseen = {route.name for route in settings.routes if not captured >= set(route.tables)}

@@ -243,6 +243,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         # (a signal that comes while the proxy still imports is delivered once it has a handler for it)
         with signals_blocked() if words[0] == "proxy" else nullcontext():
             args = build_parser(words[:1]).parse_args(join_texts(words))
+            # (called with arguments it runs in a process of another's, whose age is not that of the command)
+            args.is_process = arguments is None
             gc.enable()
             return load(entries[args.command]).run(args)
     except (*KNOWN_ERRORS, ExceptionGroup) as error:

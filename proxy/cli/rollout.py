@@ -19,9 +19,10 @@ import getpass
 import json
 import os
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -106,10 +107,11 @@ def _pause(args: argparse.Namespace) -> int:
 
 def _resume(args: argparse.Namespace) -> int:
     settings, body = read_settings(args.config), _body_of(args)
-    response = AdminClient.of(settings, os.environ).change("/resume", body)
+    age_s = process_age_s() if args.is_process else 0.0
+    response = AdminClient.of(settings, os.environ).change("/resume", body, age_s=age_s)
     # A proxy that is running and silent may be serving: its rollback is not ended behind its back.
     if response.status is None and response.down:
-        response = asyncio.run(_resume_here(settings, body))
+        response = asyncio.run(_resume_here(settings, body, decided_at=time.time() - age_s))
     code = _report("resume", response, as_json=args.json)
     if code == Exit.DONE and not args.json and not settings.rollout.enabled:
         serve = settings.serve
@@ -117,12 +119,25 @@ def _resume(args: argparse.Namespace) -> int:
     return code
 
 
-async def _resume_here(settings: Settings, body: Mapping[str, Any]) -> AdminResponse:
+def process_age_s() -> float:
+    """Return the seconds since this process was started, also those in which it was stopped; 0 where the system does not tell.
+
+    The command may be stopped, or wait for the machine, before its first line runs; its operator pressed the key before that.
+    """
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started_s)
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
+
+
+async def _resume_here(settings: Settings, body: Mapping[str, Any], *, decided_at: float) -> AdminResponse:
     """Resume in this machine's files and in the database, since no proxy is running."""
     control = _control_here(settings)
     try:
         async with control.replica.session():
-            await control.resume(_request_of(body))
+            await control.resume(replace(_request_of(body), decided_at=decided_at))
     except (RolloutError, SwitchError) as error:
         return AdminResponse(None, 409, error=str(error))
     groups = [

@@ -56,7 +56,9 @@ class RunnerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unsettled_s_max: Positive = 60.0
     """Longest time that a shadow instance works on a request whose connection has broken. Nothing is compared on its keys meanwhile, unless
     its late writes are seen and taken back before, and `timeout_s` have passed without another one; then its rows are copied from live
-    again. A runner that starts after one was killed waits as long first: requests that the killed one sent may still be writing."""
+    again. A runner that starts after one was killed waits as long first: requests that the killed one sent may still be writing. Choose more than
+    the time after which the service itself ends a request: rows that one writes later still, from a side that does not name its requests,
+    are taken for those of another request on the key, which is then reported as different."""
     claim_wait_ms: Count = 3_000
     """Time a live transaction waits for the exchange that made it; then it is background. An exchange that took longer is not
     compared (`slow`), because its changes may have been released already."""

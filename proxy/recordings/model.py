@@ -4,6 +4,7 @@ import base64
 import binascii
 import datetime as dt
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -18,6 +19,7 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?!\d+$)")
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 TIME_MAX_NS: Final = 2**63
 """Times are less, in Unix nanoseconds: the year 2262."""
+_LINE_CONTROLS: Final = re.compile(r"[\0\r\n]")
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BODILESS_STATUSES: Final = (204, 304)
 
@@ -90,13 +92,17 @@ def checked(item: Item, location: str) -> Item:
     wrong = next((name for name, _ in request.headers if not _TOKEN.fullmatch(name)), None)
     if wrong is not None:
         return MalformedRecord(location, f"{wrong[:40]!r} is not the name of a header")
-    if not all(map(_is_wire_text, (request.target, *(value for _, value in request.headers)))):
-        return MalformedRecord(
-            location, "its target or a header holds characters that are not bytes (U+0000 to U+00FF)"
-        )
+    if reason := _unsendable_text((request.target, *(value for _, value in request.headers))):
+        return MalformedRecord(location, f"its target or a header holds {reason}")
     if not (0 <= item.started_ns < TIME_MAX_NS and 0 <= item.duration_ns < TIME_MAX_NS):
         return MalformedRecord(location, "timestamp out of range")
     return item
+
+
+def _unsendable_text(texts: Sequence[str]) -> str:
+    if not all(map(_is_wire_text, texts)):
+        return "characters that are not bytes (U+0000 to U+00FF)"
+    return "a line break or a NUL, which no request has" if any(map(_LINE_CONTROLS.search, texts)) else ""
 
 
 def _is_wire_text(text: str) -> bool:

@@ -50,10 +50,12 @@ def encode_request(request: Request, rewrite: UrlRewrite, *, request_id: str, au
         target = "/" + target[len(rewrite.strip) :].lstrip("/")
     host = header_of(request.headers, "host") if rewrite.host == "preserve" else rewrite.host
     lines = [f"{request.method} {rewrite.prefix}{ascii_target(target)} HTTP/1.1", f"Host: {host or authority}"]
-    lines += [f"{name}: {value}".translate(_CONTROLS) for name, value in _headers(request, rewrite, request_id)]
+    lines += [f"{name}: {value}" for name, value in _headers(request, rewrite, request_id)]
     if request.body or request.method not in SAFE_METHODS:
         lines.append(f"Content-Length: {len(request.body)}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace") + request.body
+    return ("\r\n".join(line.translate(_CONTROLS) for line in lines) + "\r\n\r\n").encode(
+        "latin-1", "replace"
+    ) + request.body
 
 
 def _headers(request: Request, rewrite: UrlRewrite, request_id: str) -> HeaderList:

@@ -114,7 +114,9 @@ class AdminClient:
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
 
-    def change(self, path: str, body: Mapping[str, Any], *, from_step: int | None = None) -> AdminResponse:
+    def change(
+        self, path: str, body: Mapping[str, Any], *, from_step: int | None = None, age_s: float = 0.0
+    ) -> AdminResponse:
         """Look at the rollout at the first proxy that answers, and request a change of what is seen, there.
 
         The change names the state, and the time at which its response is no longer waited for: so a proxy that was stopped meanwhile does
@@ -124,11 +126,14 @@ class AdminClient:
             path: of the change.
             body: of the request.
             from_step: the step that the operator has decided on; another one is refused.
+            age_s: seconds since the operator decided, e.g. started the command. A resume does not end a rollback that came since.
         """
         seen = self.first_answer("GET", "/rollout")
         if seen.endpoint is None or not seen.ok:
             return seen
-        named = dict(body) | {"expires_at": float(seen.document.get("now", 0)) + CHANGE_TIMEOUT_S}
+        now = float(seen.document.get("now", 0))
+        # (in the proxy's time: this machine's clock may differ)
+        named = dict(body) | {"expires_at": now + CHANGE_TIMEOUT_S, "decided_at": now - age_s}
         if from_step is not None:
             named["from_step"] = from_step
         revision = str(seen.document.get("revision", ""))

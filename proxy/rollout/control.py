@@ -55,6 +55,7 @@ class ChangeRequest:
         decided_on: the `Control.revision` that the change was decided on; "" is the present one.
         from_step: the step that a promotion was decided on; None is the present one.
         expires_at: Unix time after which the sender no longer waits, and nothing is changed; None for never.
+        decided_at: Unix time at which the operator decided on it; None for now. A rollback since then is one that he did not know of.
     """
 
     actor: str
@@ -67,6 +68,7 @@ class ChangeRequest:
     decided_on: str = ""
     from_step: int | None = None
     expires_at: float | None = None
+    decided_at: float | None = None
 
     def cause(self, at: datetime) -> ChangeCause:
         """Return actor, reason, time and id of the change."""
@@ -233,6 +235,21 @@ class Control:
         if request.expires_at is not None and self._now().timestamp() > request.expires_at:
             raise RequestExpiredError("the request has expired: its sender has given up, so nothing was changed")
 
+    def _check_decided_at(self, request: ChangeRequest, known: States) -> None:
+        """Refuse a resume that an operator decided on before the rollback that it would end; its command was stopped or slow meanwhile."""
+        switch = self.switch.state
+        rollbacks = [(switch.at, switch.actor)] if switch.rolled_back else []
+        rollbacks += [
+            (state.at.isoformat(), state.actor)
+            for state in known.values()
+            if state.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK) and state.at is not None
+        ]
+        for at, actor in rollbacks:
+            if request.decided_at is not None and datetime.fromisoformat(at).timestamp() > request.decided_at:
+                raise SupersededError(
+                    f"it was rolled back by {actor} at {at}, after this resume was decided on; resume again to end that rollback"
+                )
+
     def _check_decided_on(self, request: ChangeRequest, groups: Sequence[str]) -> None:
         parts = [part.rpartition(":") for part in request.decided_on.split(",")]
         named = {name: revision for name, _, revision in parts}
@@ -308,6 +325,7 @@ class Control:
             raise RolloutRefusedError("all groups are rolled back: resume without a group")
         known = self._known(request, self._groups(request.group))
         ended = self.switch.state
+        self._check_decided_at(request, known)
         groups = {name: state for name, state in known.items() if self._can_resume(state)}
         if not groups and not ended.rolled_back:
             raise RolloutRefusedError("nothing to resume: it is neither paused nor rolled back")

@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-import asyncpg
-
 from comparator.capture.settings import Driver
 from comparator.errors import CaseError
-from comparator.postgres import UNAVAILABLE, Connection, connect
+from comparator.postgres import LACKING, UNAVAILABLE, Connection, connect
 from comparator.stats.duration_buckets import log_quantile
 from comparator.store.step_evidence import minute_of
 from proxy.config.rollout import GateSettings, RolloutSettings, StepSettings
@@ -111,7 +109,7 @@ async def _read_store(
                 return await _query(conn, sources.rollout, state, scope, drops, now)
             finally:
                 conn.terminate()
-    except (*UNAVAILABLE, asyncpg.UndefinedTableError, CaseError) as error:
+    except (*UNAVAILABLE, *LACKING, CaseError) as error:
         return replace(empty, unavailable=(f"the store: {type(error).__name__}",))
 
 

@@ -78,6 +78,7 @@ class ChangeBody(msgspec.Struct, frozen=True):
     id: str = ""
     from_step: int | None = None
     expires_at: float | None = None
+    decided_at: float | None = None
 
 
 class FlaggerHook(StrEnum):
@@ -389,6 +390,7 @@ async def _authorized_change(request: web.Request, permission: Permission) -> tu
         decided_on=request.headers.get("If-Match", "").strip().removeprefix("W/").strip('"'),
         from_step=change.from_step,
         expires_at=change.expires_at,
+        decided_at=change.decided_at,
     )
     return change_request, body
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import asyncpg
 import msgspec
 
 from comparator.exchanges.model import Role, Side
 from comparator.findings.clustering import FindingState
-from comparator.postgres import UNAVAILABLE, Connection, connect
+from comparator.postgres import LACKING, UNAVAILABLE, Connection, connect
 from comparator.settings import KnownDifference
 from comparator.store import causes
 from comparator.store.rollups import slot_of
@@ -119,7 +118,7 @@ async def _stored(sources: ImpactSources, at: dt.datetime) -> RollbackImpact:
         return _without_comparisons(empty, f"the store is unavailable: {type(error).__name__}")
     try:
         return await _query(conn, sources, at, empty)
-    except (*UNAVAILABLE, asyncpg.UndefinedTableError) as error:
+    except (*UNAVAILABLE, *LACKING) as error:
         return _without_comparisons(empty, type(error).__name__)
     finally:
         conn.terminate()

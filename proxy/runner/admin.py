@@ -1,5 +1,10 @@
-"""The runner's admin port: metrics, health, and status as JSON. It is read-only."""
+"""The runner's admin port: metrics, health, and status as JSON. It is read-only.
 
+Connections are limited in number and time, and requests paced, as those to the control port: a flood must take neither the descriptors nor
+the time of mirroring. Any Host is accepted, because scrapers know it by many names and nothing can be changed.
+"""
+
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -7,6 +12,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from proxy.admin.api import metrics_page
+from proxy.admin.connections import AdminConnections, secure
 
 Status = Callable[[], Mapping[str, object]]
 REGISTRY: web.AppKey[CollectorRegistry] = web.AppKey("registry", CollectorRegistry)
@@ -57,11 +63,16 @@ async def admin_server(
             web.get("/status", status),
         ]
     )
-    runner = web.AppRunner(app, access_log=None)
+    connections = AdminConnections(recognizes=lambda _: False, hosts=None)
+    app.on_response_prepare.append(secure(connections))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, lingering_time=1.0)
     await runner.setup()
+    server: asyncio.Server | None = None
     try:
-        site = web.TCPSite(runner, host, port)
-        await site.start()
-        yield runner.addresses[0][1]
+        connections.serve_with(runner.server)
+        server = await asyncio.get_running_loop().create_server(connections.connection, host, port)
+        yield server.sockets[0].getsockname()[1]
     finally:
+        if server is not None:
+            server.close()
         await runner.cleanup()

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass, field, replace
 
 from comparator.capture.attribution_keys import Keys
-from comparator.exchanges.model import EffectsOutcome, Exchange, Observation, Response, Role, Side
+from comparator.exchanges.model import EffectsOutcome, Exchange, Failed, Observation, Response, Role, Side
 from comparator.exchanges.table_schema import Schemas
 from comparator.findings.calibration import RouteMethod, RunPair
 from comparator.rules.run_times import row_times
@@ -37,6 +37,7 @@ from proxy.runner.mirror import (
     effects_of,
     served_observation,
 )
+from proxy.runner.mirror_client import MirroredResponse
 from proxy.runner.result_buffer import Outcome
 from proxy.runner.row_targets import Alignment, alignment
 from proxy.runner.row_writer import WrittenRows
@@ -131,6 +132,12 @@ class PairedRuns:
             attempt = await mirror.attempt(run, side, began_us)
             first = replace(attempt.observation, role=Role.SERVED)
             undo = alignment((), changes_of(first.effects), mirror.primary_keys)
+            if attempt.may_write:
+                # A second run would begin while the side still writes for this one; its keys are unsettled from now on.
+                await mirror.write(align, changes_of(served.effects), changes_of(first.effects))
+                self.noise.left_out[RouteMethod(exchange.route, exchange.request.method), "no response"] += 1
+                uncertain = replace(first, effects=replace(first.effects, outcome=EffectsOutcome.INTERFERED))
+                return MirrorResult(uncertain, uncertain, None)
             if undo:
                 await align(undo)
             last = mirror if self.second is None else replace(mirror, client=self.second)
@@ -147,7 +154,8 @@ class PairedRuns:
                 two_processes=first is served or self.second is not None,
             )
         )
-        return MirrorResult(first, second, comparison)
+        # (the one of the two that is no evidence gives the cause for which there is no comparison)
+        return MirrorResult(first, first if is_no_evidence(first) else second, comparison)
 
 
 def is_no_evidence(observation: Observation) -> bool:
@@ -177,6 +185,7 @@ class Calibrator:
         schemas: of the captured tables, for the comparison of their rows.
         comparator: with the rules whose gaps are looked for.
         route_keys: returns the attribution key of an exchange.
+        unsettled_s_max: longest time that a request without a response is waited for, seconds; see `runner.unsettled_s_max`.
     """
 
     client: RequestSender
@@ -191,6 +200,7 @@ class Calibrator:
     schemas: Schemas
     comparator: Comparator
     route_keys: Callable[[Exchange], Keys]
+    unsettled_s_max: float
 
     async def pairs(self, exchanges: Iterable[Exchange]) -> AsyncIterator[RunPair]:
         """Run each exchange twice; the shadow is put back after every run, so both start from the same state."""
@@ -220,11 +230,26 @@ class Calibrator:
         started_ns = time.time_ns()
         try:
             sent = await client.send(exchange, self.side)
+            is_over = await self._is_over(sent)
             await self.fence()
         finally:
             claim = self.effects.collect(exchange.id)
         effects = effects_of(claim, self.schemas)
-        if self.interruptions() != interruptions:
+        if self.interruptions() != interruptions or not is_over:
             effects = replace(effects, outcome=EffectsOutcome.LOST)
         await self.write(alignment((), changes_of(effects), self.primary_keys))
         return Observation(self.side, role, sent.outcome, sent.duration_ns, effects, started_ns)
+
+    async def _is_over(self, sent: MirroredResponse) -> bool:
+        """Wait until the side has ended with a request that failed; return False where that is not known.
+
+        What it commits until then is its own, and is put back with the rest before the next run begins.
+        """
+        if not isinstance(sent.outcome, Failed) or not sent.sent:
+            return True
+        wait_until = asyncio.get_running_loop().time() + self.unsettled_s_max
+        if sent.late is not None and await sent.late.wait(self.unsettled_s_max):
+            return True
+        # No connection is left on which the response could come.
+        await asyncio.sleep(max(0.0, wait_until - asyncio.get_running_loop().time()))
+        return False

@@ -158,12 +158,17 @@ def _row_count(observation: Observation) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One run of the mirrored side, and when it was sent, answered and its commits known, in Unix microseconds."""
+    """One run of the mirrored side, and when it was sent, answered and its commits known, in Unix microseconds.
+
+    Attributes:
+        may_write: it gave no response, and the side may still be writing for it.
+    """
 
     observation: Observation
     sent_us: int
     answered_us: int
     collected_us: int
+    may_write: bool = False
 
     def steps(self) -> MirrorSteps:
         """Return its steps, with now as the time of the comparison."""
@@ -277,7 +282,7 @@ class Mirror:
         observation = Observation(
             side, Role.MIRRORED, sent.outcome, sent.duration_ns, effects, started_ns=sent_us * 1_000
         )
-        return Attempt(observation, sent_us, answered_us, now_us())
+        return Attempt(observation, sent_us, answered_us, now_us(), may_write)
 
     async def _fence(self, run: MirrorRun) -> bool:
         """Wait until everything that the request committed has been delivered; return whether that worked.

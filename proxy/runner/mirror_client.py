@@ -65,6 +65,11 @@ class LateResponse:
             return None
         return self._result.exception() is None and isinstance(self._result.result()[0], Response)
 
+    async def wait(self, timeout_s: float) -> bool | None:
+        """Wait until it has come or cannot come any more, for `timeout_s` at most; return `has_come`."""
+        await asyncio.wait((self._result,), timeout=timeout_s)
+        return self.has_come
+
 
 @dataclass(frozen=True, slots=True)
 class MirroredResponse:

@@ -5,6 +5,7 @@ names. A rollback goes to all proxies at once; the page then lists every one of 
 """
 
 import asyncio
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -128,14 +129,28 @@ async def _change(request: web.Request) -> web.Response:
     body = _body(session, reason, group=group, identity=str(uuid.uuid4()), force="force" in form)
     step = str(form.get("from_step", ""))
     client = request.app[UI].reader.client(session.token)
-    response = await asyncio.to_thread(_request_change, client, kind, body, int(step) if step.isdigit() else None)
+    age_s = age_of(str(form.get("shown_at", "")), time.time())
+    response = await asyncio.to_thread(
+        _request_change, client, kind, body, int(step) if step.isdigit() else None, age_s
+    )
     message = CHANGES[kind] if response.ok else f"Refused: {response.error}"
     result = ChangeResult(kind, response.ok, message, reason=reason, group=group)
     return await _shown(request, result, status=200 if response.ok else 409)
 
 
-def _request_change(client: AdminClient, kind: str, body: Mapping[str, Any], from_step: int | None) -> AdminResponse:
-    return client.change(f"/{kind}", body, from_step=from_step if kind == "promote" else None)
+def age_of(shown_at: str, now: float) -> float:
+    """Return the seconds since the page with the form was made, 0 where the form does not tell; `now` is Unix time."""
+    try:
+        age_s = now - float(shown_at)
+    except ValueError:
+        return 0.0
+    return age_s if 0.0 <= age_s < float("inf") else 0.0
+
+
+def _request_change(
+    client: AdminClient, kind: str, body: Mapping[str, Any], from_step: int | None, age_s: float
+) -> AdminResponse:
+    return client.change(f"/{kind}", body, from_step=from_step if kind == "promote" else None, age_s=age_s)
 
 
 def _body(session: UiSession, reason: str, *, group: str, identity: str, force: bool = False) -> dict[str, Any]:

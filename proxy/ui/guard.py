@@ -35,6 +35,8 @@ SECURITY_FIELDS: Final = {
 """Fields of every response."""
 LOGIN: Final = "/login"
 STATIC: Final = "/static/"
+STATIC_PATH_MAX: Final = 200
+"""Longer paths name no static file; the file system would refuse some of them with an error."""
 PUBLIC: Final = frozenset({LOGIN, "/healthz"})
 FORM_TOKEN: Final = "form_token"  # noqa: S105 (the name of a field)
 
@@ -61,6 +63,7 @@ async def check_requests(request: web.Request, handler: Handler) -> web.StreamRe
         raise web.HTTPMisdirectedRequest(
             text=f"the UI is not known as {host!r}: name an IP address, localhost, or one of ui.hosts"
         )
+    _check_url(request)
     is_safe = request.method in SAFE_METHODS
     if not is_safe:
         origin = request.headers.get("Origin", "")
@@ -83,10 +86,24 @@ async def check_requests(request: web.Request, handler: Handler) -> web.StreamRe
         return response
     request[SESSION] = session
     if not is_safe:
-        form = await request.post()
-        if not hmac.compare_digest(str(form.get(FORM_TOKEN, "")).encode(), session.form_token.encode()):
-            raise web.HTTPForbidden(text="the form is not of this session: reload the page and send it again")
+        await _check_form(request, session)
     return await handler(request)
+
+
+def _check_url(request: web.Request) -> None:
+    if "\0" in request.path or "\0" in request.query_string:
+        # (PostgreSQL has no text with it, so no id or word of ours holds one)
+        raise web.HTTPBadRequest(text="the URL holds a NUL character")
+    if request.path.startswith(STATIC) and len(request.path) > STATIC_PATH_MAX:
+        raise web.HTTPNotFound
+
+
+async def _check_form(request: web.Request, session: UiSession) -> None:
+    form = await request.post()
+    if any("\0" in str(value) for item in form.items() for value in item):
+        raise web.HTTPBadRequest(text="the form holds a NUL character")
+    if not hmac.compare_digest(str(form.get(FORM_TOKEN, "")).encode(), session.form_token.encode()):
+        raise web.HTTPForbidden(text="the form is not of this session: reload the page and send it again")
 
 
 def set_cookie(request: web.Request, response: web.StreamResponse, cookie: str) -> None:

@@ -1,6 +1,7 @@
 """Attacks on the control port: pages in browsers, floods, odd requests, half-sent ones."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -8,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from proxy.admin import connections
 from proxy.cli.main import main
 from proxy.rollout.state_machine import Phase
+from proxy.runner.admin import admin_server
 from tests.support.proxy_lab import WAIT_S, Message, ProxyLab, ok, proxy_lab, read_message
 
 TOKENS = {"admin": {"token": "right"}, "rollout": {"access": {"break_glass_token": "glass"}}}
@@ -234,6 +237,34 @@ async def test_half_sent_head_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
             writer.write(data)
             async with asyncio.timeout(WAIT_S):
                 assert await reader.read() == b""
+
+
+async def test_runner_s_port_limits_connections_and_paces_requests() -> None:
+    """Half-sent requests beyond the limit are closed, oldest first; pipelined pages are answered once; pages are paced."""
+    async with admin_server("127.0.0.1", 0, CollectorRegistry(), lambda: {"ready": True}) as number:
+        open_connections = [
+            await asyncio.open_connection("127.0.0.1", number) for _ in range(connections.CONNECTIONS_MAX + 50)
+        ]
+        for _, writer in open_connections:
+            writer.write(b"GET /status HTTP/1.1\r\nHost: localhost\r\n")
+        async with asyncio.timeout(WAIT_S):
+            with contextlib.suppress(ConnectionError):
+                assert await open_connections[0][0].read() == b""
+            reader, writer = await asyncio.open_connection("127.0.0.1", number)
+            writer.write(b"GET /status HTTP/1.1\r\nHost: any.name:9902\r\n\r\n" * 50)
+            assert (await reader.read()).count(b"HTTP/1.1 200") == 1
+            writers, statuses = [writer, *(writer for _, writer in open_connections)], set[bytes]()
+            while b"503" not in statuses:
+                reader, writer = await asyncio.open_connection("127.0.0.1", number)
+                writers.append(writer)
+                writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2)
+                pages = [await asyncio.open_connection("127.0.0.1", number) for _ in range(60)]
+                for _, page in pages:
+                    page.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    writers.append(page)
+                statuses |= {(await page.readline()).split(b" ")[1] for page, _ in pages}
+        for writer in writers:
+            writer.close()
 
 
 async def test_flood_without_a_token_is_paced_and_an_operator_is_not(tmp_path: Path) -> None:

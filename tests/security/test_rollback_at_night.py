@@ -127,6 +127,29 @@ async def test_abandoned_resume_does_not_undo_a_later_rollback(tmp_path: Path) -
         assert all(response.served_by != "candidate" for response in node.responses[-20:])
 
 
+async def test_resume_command_that_was_stopped_does_not_end_a_later_rollback(tmp_path: Path) -> None:
+    """The command is stopped before it has looked at the rollout; so it would see the later rollback as the one to end."""
+    async with serving_from(tmp_path) as node:
+        assert (await shadow(node, "rollback", "--reason", "first")).code == 0
+        command = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "proxy", "resume", "--config", str(node.config), "--reason", "fixed"),
+            cwd=node.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        command.send_signal(signal.SIGSTOP)
+        try:
+            assert (await ask(node, "POST", "/rollback", {"reason": "second"}))[0] == 200
+        finally:
+            command.send_signal(signal.SIGCONT)
+        async with asyncio.timeout(HANG_S):
+            _, error = await command.communicate()
+        assert (command.returncode, b"after this resume was decided on" in error) == (1, True)
+        _, status = await ask(node, "GET", "/status")
+        assert (status["switch"]["rolled_back"], status["switch"]["reason"]) == (True, "second")
+        assert (await shadow(node, "resume", "--reason", "mended")).code == 0
+
+
 async def test_rollback_command_ends_while_the_disk_hangs(disk: LoopDisk) -> None:
     async with serving_from(disk.path) as node:
         # The files and their locks are there, and a proxy that hangs in a write holds one.

@@ -4,6 +4,8 @@ import json
 import logging
 
 import pytest
+from aiohttp.http_exceptions import BadStatusLine, InvalidURLError, LineTooLong
+from aiohttp.web_protocol import RequestPayloadError
 
 from proxy import logging_json
 from scorer import logs
@@ -45,6 +47,24 @@ def test_line_is_equal_in_scorer_and_proxy():
 @pytest.mark.parametrize("formatter", [logs.JsonLineFormatter(), logging_json.JsonFormatter()])
 def test_order_of_keys_is_time_level_event_data(formatter: logging.Formatter):
     assert list(json.loads(formatter.format(record()))) == ["time", "level", "event", "backend", "weight"]
+
+
+CLIENT_FAULTS = [
+    BadStatusLine("x"),
+    LineTooLong(b"x", 1),
+    InvalidURLError("x"),
+    RequestPayloadError("x"),
+]
+
+
+@pytest.mark.parametrize("made_filter", [logs.MalformedRequestFilter(), logging_json.ClientFaultFilter()])
+def test_requests_that_are_not_http_are_not_logged_as_errors_of_ours(made_filter: logging.Filter):
+    kept = [
+        made_filter.filter(record(exc_info=(type(error), error, None)))
+        for error in [*CLIENT_FAULTS, ValueError("x"), ConnectionResetError()]
+    ]
+    assert kept == [False] * len(CLIENT_FAULTS) + [True, True]
+    assert made_filter.filter(record())
 
 
 def test_exception_is_a_text_in_both():

@@ -261,13 +261,19 @@ async def test_removal_refuses_while_a_reader_uses_the_slot(database: str, conn:
     chosen = captured_database.settings(Driver.STREAM, persistent="in_use_here")
     async with captured_database.started_capture(database, chosen):
         with pytest.raises(SlotRefusedError, match="stop the runner"):
-            await removal.remove(conn, chosen)
+            await removal.remove(conn, chosen, release_s=0.0)
         assert await published_tables(conn, "shadow") != ()
+
+
+async def test_removal_waits_for_a_reader_that_has_just_stopped(database: str, conn: asyncpg.Connection) -> None:
+    await prepare(conn, PLAIN, captured_database.TABLES)
+    chosen = captured_database.settings(Driver.STREAM, persistent="in_use_here")
+    async with captured_database.started_capture(database, chosen):
+        removing = asyncio.ensure_future(removal.remove(conn, chosen, release_s=60.0))
+        await until_awaited(lambda: asyncio.sleep(0, not removing.done()))
     # The server notices a moment later that its reader has gone.
-    slot = "FROM pg_replication_slots WHERE slot_name = 'in_use_here'"
-    await until_awaited(lambda: conn.fetchval(f"SELECT NOT active {slot}"))
-    await removal.remove(conn, chosen)
-    assert await conn.fetchval(f"SELECT count(*) {slot}") == 0
+    await removing
+    assert await conn.fetchval("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'in_use_here'") == 0
 
 
 async def test_publication_of_others_keeps_its_comment_and_tables_keep_their_identity(

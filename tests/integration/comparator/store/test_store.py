@@ -271,6 +271,31 @@ async def test_acknowledged_finding_stays_acknowledged(store: Store) -> None:
     assert (found.state, found.state_by, found.state_reason) == (FindingState.ACKNOWLEDGED, "ann", "expected")
 
 
+@pytest.mark.parametrize(
+    ("remove", "put_back"),
+    [
+        (
+            "ALTER TABLE shadow.finding RENAME COLUMN count TO gone",
+            "ALTER TABLE shadow.finding RENAME COLUMN gone TO count",
+        ),
+        ("ALTER SCHEMA shadow RENAME TO gone", "ALTER SCHEMA gone RENAME TO shadow"),
+    ],
+    ids=["column", "schema"],
+)
+async def test_store_that_lacks_something_is_unavailable_until_it_is_back(
+    database: str, store: Store, remove: str, put_back: str
+) -> None:
+    conn = await connect(database, timeout_s=10)
+    try:
+        await conn.execute(remove)
+        with pytest.raises(StoreUnavailableError, match="missing"):
+            await store.add([mismatch("a")])
+        await conn.execute(put_back)
+    finally:
+        await conn.close()
+    assert await store.add([mismatch("a")]) == 1
+
+
 async def test_unknown_finding_is_an_error(store: Store) -> None:
     async with store.connection() as conn:
         with pytest.raises(UnknownFindingError):
@@ -351,7 +376,7 @@ async def test_migrations_are_applied_once(store: Store) -> None:
 async def test_batch_whose_last_statement_fails_leaves_nothing_behind(store: Store) -> None:
     async with store.connection() as conn:
         await conn.execute("ALTER TABLE shadow.finding RENAME TO gone_for_now")
-    with pytest.raises(asyncpg.UndefinedTableError):
+    with pytest.raises(StoreUnavailableError, match="missing"):
         await store.add([mismatch("a")])
     async with store.connection() as conn:
         assert await queries.totals(conn, since=SINCE.date()) == ()

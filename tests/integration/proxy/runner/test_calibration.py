@@ -26,6 +26,9 @@ from tests.support.mirroring import is_idle, mirroring, outcomes
 from tests.support.scraping import until
 
 PAIRS = 6
+TIMEOUT_S = 0.1
+THINK_S = 0.4
+"""Time in which a service responds that is too slow for TIMEOUT_S."""
 AT_RULE = "- {path: at, time_within_ms: N, epoch: s}"
 
 
@@ -38,10 +41,12 @@ class OtherProcess(dict[str, str]):
 
 
 @asynccontextmanager
-async def lab(postgres_dsn: str, folder: Path) -> AsyncIterator[tuple[MirrorLab, ClientSession, Settings]]:
+async def lab(
+    postgres_dsn: str, folder: Path, *, timeout_s: float = 10.0
+) -> AsyncIterator[tuple[MirrorLab, ClientSession, Settings]]:
     """Run a lab without a rule for the time in the response."""
     capture = CaptureSettings(driver=Driver.STREAM, tables=WRITTEN, poll_ms=20)
-    runner = RunnerSettings(port=free_port(), claim_wait_ms=8_000)
+    runner = RunnerSettings(port=free_port(), claim_wait_ms=8_000, timeout_s=timeout_s)
     async with (
         mirror_lab(postgres_dsn, folder, capture=capture, runner=runner, population=24) as made,
         ClientSession() as session,
@@ -116,3 +121,31 @@ async def test_recorded_requests_are_run_from_the_present_state(postgres_dsn: st
     assert (route.traffic, route.pairs, route.succeeded) == (PAIRS, PAIRS - 1, PAIRS - 1)
     assert route.not_judged == {"beyond --requests": 1}
     assert rules_by_place(result) == {"at": AT_RULE}, "\n".join(map(str, result.proposals))
+
+
+async def test_recorded_run_waits_for_late_responses(postgres_dsn: str, tmp_path: Path) -> None:
+    async with lab(postgres_dsn, tmp_path, timeout_s=TIMEOUT_S) as (made, session, settings):
+        await made.serve(session, Side.LEGACY, made.addresses[0])
+        made.open_journal()
+        made.services[Side.LEGACY, "shadow"].think_s = THINK_S
+        before = await checksums(made.shadow_dsn)
+        noise = await run_recorded(settings, Side.LEGACY, requests=1)
+        assert await checksums(made.shadow_dsn) == before
+    (pair,) = noise.pairs
+    assert pair.statuses == (0, 0)
+    assert pair.comparison is not None
+
+
+async def test_request_without_a_response_is_not_run_a_second_time(postgres_dsn: str, tmp_path: Path) -> None:
+    async with lab(postgres_dsn, tmp_path, timeout_s=TIMEOUT_S) as (made, session, settings):
+        service = made.services[Side.CANDIDATE, "shadow"]
+        service.think_s = THINK_S
+        noise = NoiseCollector(Side.CANDIDATE, PAIRS, 0)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(observe_noise(settings, {}, noise, for_s=120))
+            addresses = cycle(made.addresses)
+            while "no response" not in {cause for _, cause in noise.left_out}:
+                await made.serve(session, Side.LEGACY, next(addresses))
+            noise.enough.set()
+    assert not noise.pairs
+    assert len(set(service.received)) == len(service.received)

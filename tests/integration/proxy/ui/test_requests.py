@@ -11,6 +11,7 @@ import aiohttp
 import jwt
 import pytest
 import pytest_asyncio
+from yarl import URL
 
 from proxy.admin.connections import CONNECTIONS_MAX
 from proxy.config.listen import AdminSettings
@@ -235,6 +236,32 @@ async def test_rollback_that_reaches_no_proxy_names_each_and_is_sent_again_with_
         assert "it is &lt;b&gt;slow&lt;/b&gt;" in text
         assert 'name="id" value="one-id"' in text
         assert 'data-url="/rollout"' in text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/causes/%00/case", 400),
+        ("/causes/a%00b", 400),
+        ("/causes?span=%00", 400),
+        ("/causes?span=%2500", 200),
+        ("/static/" + "a" * 300, 404),
+        ("/static/" + "a/" * 2_000, 404),
+        ("/static/..%2f..%2fapp.py", 404),
+    ],
+)
+async def test_url_that_names_nothing_is_no_error_of_the_ui(
+    open_ui: aiohttp.ClientSession, path: str, status: int
+) -> None:
+    url = URL(str(open_ui._base_url).rstrip("/") + path, encoded=True)
+    async with open_ui.get(url) as response:
+        assert response.status == status
+
+
+async def test_form_with_a_nul_character_is_refused(open_ui: aiohttp.ClientSession) -> None:
+    form = {"form_token": await form_token(open_ui), "reason": "a\0b"}
+    async with open_ui.post("/rollback", data=form, headers=origin(open_ui)) as response:
+        assert response.status == 400
 
 
 async def test_half_sent_requests_do_not_keep_a_person_out() -> None:

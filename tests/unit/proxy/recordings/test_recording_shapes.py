@@ -166,3 +166,21 @@ def test_kinds_are_bounded() -> None:
         counts.add(SkippedRecord("", f"s{number}:"))
     assert (len(counts.not_http), counts.not_http[OTHER_KINDS]) == (KINDS_MAX + 1, 1_000 - KINDS_MAX)
     assert counts.total == 1_000
+
+
+LINE_BREAKS = {
+    "target": har(entry("http://a/x\r\nX: y")),
+    "target with a NUL": har(entry("http://a/\0")),
+    "header": har(entry("http://a/", request_headers=[{"name": "X", "value": "a\r\nY: b"}])),
+    "host": har(entry("http://a/", request_headers=[{"name": "Host", "value": "a\nY: b"}])),
+    "header of a target": b'{"method": "GET", "url": "http://a/", "header": {"X": ["a\\r\\nY: b"]}}\n',
+}
+
+
+@pytest.mark.parametrize("data", LINE_BREAKS.values(), ids=LINE_BREAKS)
+def test_request_with_a_line_break_is_malformed(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "recording"
+    path.write_bytes(data)
+    (item,) = read(str(path))
+    assert isinstance(item, MalformedRecord)
+    assert "line break" in item.reason

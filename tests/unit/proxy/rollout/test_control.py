@@ -1,6 +1,7 @@
 """Changes of the rollout: the order of storing and taking effect, and how the processes of a machine follow each other."""
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -306,6 +307,17 @@ async def test_change_of_another_group_is_no_conflict(tmp_path: Path) -> None:
     seen = control.revision
     await control.promote(ChangeRequest("ann", group="reads"))
     await control.promote(ChangeRequest("bob", group="all", decided_on=seen))
+
+
+async def test_resume_decided_before_the_rollback_was_made_is_refused(tmp_path: Path) -> None:
+    control = control_in(tmp_path)
+    control.rollback(ANN)
+    rolled_back_at = datetime.fromisoformat(control.switch.state.at).timestamp()
+    with pytest.raises(SupersededError, match="rolled back by ann"):
+        await control.resume(ChangeRequest("bob", decided_at=rolled_back_at - 1))
+    assert control.switch.rolled_back
+    await control.resume(ChangeRequest("bob", decided_at=rolled_back_at + 1))
+    assert not control.switch.rolled_back
 
 
 async def test_resume_decided_on_before_the_latest_rollback_is_refused(tmp_path: Path) -> None:
