@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from comparator.exchanges.row_changes import Op, Row, RowChange
+from comparator.exchanges.row_changes import Op, Row, RowChange, RowDescription
 
 Key = tuple[str | None, ...]
 Image = tuple[str | None, ...] | None
@@ -60,8 +60,15 @@ def _sections(
     """Return oid, columns and changes of each part of a table's changes: neither a TRUNCATE nor a new definition is within a statement."""
     found: list[tuple[int, frozenset[str], list[int]]] = []
     current: dict[int, tuple[int, frozenset[str], list[int]]] = {}
+    last: RowDescription | None = None
+    numbers: list[int] = []
     for number, change in enumerate(logged):
         description = change.description
+        if description is last and description is not None and change.op is not Op.TRUNCATE:
+            # Most changes are of the table of the one before.
+            numbers.append(number)
+            continue
+        last = None
         if description is None or description.oid not in keys:
             continue
         if change.op is Op.TRUNCATE:
@@ -69,9 +76,11 @@ def _sections(
             continue
         section = current.get(description.oid)
         if section is None or section[1] != frozenset(description.columns):
-            section = current[description.oid] = (description.oid, frozenset(description.columns), [])
+            numbers = []
+            section = current[description.oid] = (description.oid, frozenset(description.columns), numbers)
             found.append(section)
-        section[2].append(number)
+        last, numbers = description, section[2]
+        numbers.append(number)
     return [section for section in found if len(section[2]) > 1]
 
 

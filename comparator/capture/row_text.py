@@ -10,7 +10,8 @@ import re
 from comparator.capture.errors import DecodeError
 
 _PLAIN = re.compile(r'[^"()\\]*')
-_FIELD = re.compile(r'"((?:[^"\\]+|""|\\\\)*)"|([^",()\\]*)')
+_UNQUOTED = re.compile(r'[^",()\\]*+')
+_QUOTED = re.compile(r'[^"]*+(?:""[^"]*+)*+')
 
 
 def parse(text: str) -> list[str | None]:
@@ -29,17 +30,36 @@ def parse(text: str) -> list[str | None]:
     at = 1
     while True:
         # Bounded by the closing parenthesis, which an unquoted field cannot hold.
-        match = _FIELD.match(text, at, end)
-        if match is None:
-            raise DecodeError("unterminated field in the text of a row")
-        quoted, plain = match.groups()
-        if quoted is not None:
-            values.append(quoted.replace('""', '"').replace("\\\\", "\\"))
+        if text[at] == '"':
+            value, at = _quoted(text, at + 1, end)
+            values.append(value)
         else:
-            values.append(plain or None)
-        at = match.end()
+            stop = _end_of(_UNQUOTED, text, at, end)
+            values.append(text[at:stop] or None)
+            at = stop
         if at == end:
             return values
         if text[at] != ",":
             raise DecodeError("missing comma behind a field in the text of a row")
         at += 1
+
+
+def _quoted(text: str, at: int, end: int) -> tuple[str, int]:
+    """Return the value of a quoted field whose text begins at `at`, and the position behind its closing quote."""
+    stop = _end_of(_QUOTED, text, at, end)
+    if stop == end:
+        raise DecodeError("unterminated field in the text of a row")
+    value = text[at:stop]
+    if '"' in value:
+        value = value.replace('""', '"')
+    if "\\" in value:
+        if "\\" in value.replace("\\\\", ""):
+            raise DecodeError("single backslash in the text of a row")
+        value = value.replace("\\\\", "\\")
+    return value, stop + 1
+
+
+def _end_of(pattern: re.Pattern[str], text: str, at: int, end: int) -> int:
+    """Return where the longest match from `at` ends; both patterns match the empty text."""
+    match = pattern.match(text, at, end)
+    return at if match is None else match.end()

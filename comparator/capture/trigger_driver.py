@@ -328,10 +328,10 @@ def _change(row: asyncpg.Record, descriptions: Sequence[RowDescription]) -> RowC
     name, op = table_name(row["schema_name"], row["relation"]), OPS[row["op"]]
     before = parse(row["before"]) if row["before"] is not None else None
     after = parse(row["after"]) if row["after"] is not None else None
-    numbers = {len(image) for image in (before, after) if image is not None}
     for description in descriptions:
         columns = description.columns
-        if numbers <= {len(columns)}:
+        count = len(columns)
+        if (before is None or len(before) == count) and (after is None or len(after) == count):
             return RowChange(
                 name,
                 op,
@@ -339,7 +339,7 @@ def _change(row: asyncpg.Record, descriptions: Sequence[RowDescription]) -> RowC
                 dict(zip(columns, after, strict=True)) if after is not None else None,
                 description,
             )
-    return None if numbers else RowChange(name, op, None, None)
+    return RowChange(name, op, None, None) if before is None and after is None else None
 
 
 @lru_cache(maxsize=DESCRIPTIONS_KEPT)
