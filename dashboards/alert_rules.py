@@ -385,6 +385,18 @@ MEASUREMENT: Final = (
         action=RolloutAction.PAUSE,
     ),
     AlertRule(
+        "ShadowSliceAway",
+        f"{max_by(metrics.READER_AWAY.select(), 'reader')} == 1",
+        hold_for="2m",
+        severity=AlertSeverity.PAGE,
+        summary="No runner works on the slice of {{ $labels.reader }}; perhaps none was ever started.",
+        impact="Clients are served. The requests of its keys are not mirrored, and nothing is deleted from the spools, so the rollout is paused.",
+        first_step="Start `shadow runner --slice NAME`; `shadow status` names the slice, its last runner and the exchanges that wait.",
+        runbook=RunbookSection.SHARED_JOURNAL,
+        dashboard=DashboardUid.OVERVIEW,
+        action=RolloutAction.PAUSE,
+    ),
+    AlertRule(
         "ShadowJournalNotTrimmed",
         f"{increase(metrics.TRIM_FAILURES.select(), '5m')} > 0",
         hold_for="10m",

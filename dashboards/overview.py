@@ -186,9 +186,10 @@ def _shared_journal() -> Sequence[Panel]:
             "Shared journal: parts",
             Query(metrics.BROKER_UP.select(), "broker answers {{instance}}"),
             Query(metrics.LEASE_HELD.select(), "lease {{reader}} held by {{instance}}"),
+            Query(metrics.READER_AWAY.select(), "{{reader}} away, seen by {{instance}}"),
             Query(metrics.WRITER_SILENT.select(), "{{writer}} is silent"),
             unit="short",
-            description="One runner holds the lease; the others wait for it. A silent writer is not waited for.",
+            description="One runner holds the lease; the others wait for it. A slice without a runner is away. A silent writer is not waited for.",
             link=link,
         ),
         timeseries(

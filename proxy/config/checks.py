@@ -128,7 +128,11 @@ def _check_shared_journal(settings: Settings) -> None:
             f"{place}.url: `driver: valkey` needs the broker, as valkey://HOST:PORT/NUMBER or valkeys://"
         )
     if parts.username or parts.password:
-        raise SettingsError(f"{place}.url: set user and password as {place}.user and {place}.password, not in the URL")
+        raise SettingsError(
+            f"{place}.url: set user and password as {place}.user and {place}.password or password_file, not in the URL"
+        )
+    if valkey.password and valkey.password_file:
+        raise SettingsError(f"{place}: set password or password_file, not both")
     if parts.path.lstrip("/") and not parts.path.lstrip("/").isdigit():
         raise SettingsError(f"{place}.url: the database is a number, as in valkey://HOST:PORT/0")
     with_tls = parts.scheme in ("valkeys", "rediss")

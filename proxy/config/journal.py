@@ -94,6 +94,9 @@ class ValkeySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Name of the ACL user; "" for the server's default user."""
     password: str = ""
     """Password of the user, e.g. `${VALKEY_PASSWORD}`; it must not be in the URL."""
+    password_file: str = ""
+    """File that has the password, in place of `password`; a line break at its end does not belong to it. It is read again for each
+    connection, so a password that is changed there needs no restart."""
     ca_file: str = ""
     """Certificates that the server's one is checked against; "" for those of the machine."""
     cert_file: str = ""

@@ -127,7 +127,7 @@ async def open_broker(settings: JournalSettings) -> AsyncGenerator[Broker, None]
     """Open the broker of a shared journal; nothing is connected before it is used.
 
     Raises:
-        SettingsError: a file of its TLS settings cannot be read.
+        SettingsError: a file of its TLS settings, or that of its password, cannot be read.
     """
     from proxy.journal.valkey_broker import ValkeyBroker  # noqa: PLC0415 (importing redis takes 100 ms)
 

@@ -14,6 +14,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -21,15 +22,18 @@ import msgspec
 from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.credentials import CredentialProvider
+from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
 
 from proxy.config.journal import ValkeySettings
 from proxy.errors import BrokerFullError, BrokerUnavailableError, SettingsError, StreamGoneError
 from proxy.journal.broker import Bundle, WriterReport
+from proxy.private_file import read_small
 
 FRAME: Final = b"f"
 """The field of an entry that holds the frame."""
 PORT: Final = 6379
+PASSWORD_MAX_BYTES: Final = 4_096
 _REPORT: Final = msgspec.json.Decoder(WriterReport)
 
 
@@ -40,7 +44,7 @@ class ValkeyBroker:
         settings: section `journal.valkey`.
 
     Raises:
-        SettingsError: a file of the TLS settings cannot be read.
+        SettingsError: a file of the TLS settings, or that of the password, cannot be read.
     """
 
     def __init__(self, settings: ValkeySettings) -> None:
@@ -54,14 +58,18 @@ class ValkeyBroker:
             "host": parts.hostname or "127.0.0.1",
             "port": parts.port or PORT,
             "db": int(parts.path.lstrip("/") or 0),
-            "username": settings.user or None,
-            "password": settings.password or None,
             "protocol": 2,
             "socket_connect_timeout": settings.timeout_s,
             # (each call limits its time; a blocking read takes longer than a command)
             "socket_timeout": None,
             "retry": Retry(NoBackoff(), 0),
         }
+        if settings.password_file:
+            _read_password(settings)
+            options["credential_provider"] = _PasswordFile(settings)
+        else:
+            options["username"] = settings.user or None
+            options["password"] = settings.password or None
         if with_tls:
             options["ssl_ca_certs"] = settings.ca_file or None
             options["ssl_certfile"] = settings.cert_file or None
@@ -191,6 +199,23 @@ class ValkeyBroker:
             raise _translated(error) from error
 
 
+class _PasswordFile(CredentialProvider):
+    """Reads the password for each connection, so that one that is changed in the file needs no restart."""
+
+    def __init__(self, settings: ValkeySettings) -> None:
+        self._settings = settings
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        try:
+            password = _read_password(self._settings)
+        except SettingsError as error:
+            raise AuthenticationError(str(error)) from error
+        return (self._settings.user, password) if self._settings.user else (password,)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
+
+
 def _is_repetition(error: Exception) -> bool:
     """Return whether a bundle was refused because it is there: its name is not larger than the last one's."""
     return isinstance(error, ResponseError) and "equal or smaller than the target stream top item" in str(error)
@@ -210,6 +235,25 @@ def _bundle(entry: Any) -> Bundle:
 def _number(name: bytes) -> int:
     """Return the number in the name of an entry: b"71-0" is 71."""
     return int(name.partition(b"-")[0])
+
+
+def _read_password(settings: ValkeySettings) -> str:
+    """Return the password in `password_file`.
+
+    Raises:
+        SettingsError: the file cannot be read, is empty, or is no text; the message has nothing of its content.
+    """
+    place = f"journal.valkey.password_file: {settings.password_file}"
+    try:
+        password = read_small(Path(settings.password_file), PASSWORD_MAX_BYTES).decode().rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(f"{place}: {error.strerror}") from error
+    except ValueError:
+        # (from None: the error has the bytes)
+        raise SettingsError(f"{place}: not a text in UTF-8") from None
+    if not password:
+        raise SettingsError(f"{place}: the file is empty")
+    return password
 
 
 def _check_files(settings: ValkeySettings) -> None:

@@ -39,6 +39,7 @@ class Accountant:
         writers: reads the state of every writer of the journal.
         read_state: returns what the runner has read, and what of it has no saved outcome.
         metrics: of the runner.
+        readers: the names of the runners of all slices, whose leases are looked at; none without slices.
     """
 
     store: Store
@@ -46,6 +47,7 @@ class Accountant:
     writers: Callable[[], Awaitable[Sequence[WriterState]]]
     read_state: Callable[[], RunnerState]
     metrics: RunnerMetrics
+    readers: Sequence[str] = ()
     _reported: dict[str, str] = field(default_factory=dict[str, str])
 
     async def run(self) -> None:
@@ -68,6 +70,9 @@ class Accountant:
         state = self.read_state()
         async with self.store.connection() as conn:
             ended = await ended_numbers(conn, self.runner)
+            for reader in self.readers:
+                lease = await lease_state(conn, reader)
+                self.metrics.reader_away.labels(reader).set(not lease.held)
         accounts = reconcile(await self.writers(), state, ended)
         for account in accounts:
             self.metrics.missing.labels(account.writer).set(len(account.missing))

@@ -197,7 +197,12 @@ async def serve(
         }
         if store is not None:
             accountant = Accountant(
-                store, options.reader, partial(read_writer_states, settings.journal), buffer.read_state, metrics
+                store,
+                options.reader,
+                partial(read_writer_states, settings.journal),
+                buffer.read_state,
+                metrics,
+                readers=options.readers if options.slices else (),
             )
             upkeep["accountant"] = accountant.run
         if journal.shared is not None:

@@ -217,6 +217,12 @@ class RunnerMetrics:
             ["reader"],
             registry=registry,
         )
+        self.reader_away = Gauge(
+            "shadow_reader_away",
+            "1 while no runner holds the lease of this reader of a shared journal, also where none was ever started; of each slice.",
+            ["reader"],
+            registry=registry,
+        )
         self.trim_failures = Counter(
             "shadow_journal_trim_failures_total",
             "Times that exchanges which every reader has committed could not be deleted from the broker of a shared journal.",

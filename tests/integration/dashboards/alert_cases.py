@@ -294,6 +294,17 @@ CASES = (
         quiet=(LEASE_WAITED_FOR, other_instance(LEASE_HELD)),
     ),
     AlertCase(
+        "ShadowSliceAway",
+        fires=(
+            runner_series("shadow_reader_away", "1x60", reader="mirror.b"),
+            runner_series("shadow_reader_away", "0x60", reader="mirror.a"),
+        ),
+        quiet=(
+            runner_series("shadow_reader_away", "0x10 1x2 0x48", reader="mirror.b"),
+            runner_series("shadow_reader_away", "0x60", reader="mirror.a"),
+        ),
+    ),
+    AlertCase(
         "ShadowJournalNotTrimmed",
         fires=(runner_series("shadow_journal_trim_failures_total", "0x10 0+60x50"),),
         quiet=(runner_series("shadow_journal_trim_failures_total", "0x25 60x35"),),

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from bench.chaos.relay import Relay
-from proxy.errors import BrokerUnavailableError
+from proxy.errors import BrokerUnavailableError, SettingsError
 from proxy.journal.registry import open_broker
 from proxy.journal.shipper import STATUS, Shipper
 from tests.support.certificates import certify
@@ -106,6 +106,42 @@ async def test_wrong_certificate_or_user_is_refused(
         with pytest.raises(BrokerUnavailableError, match=f"(?i){problem}") as raised:
             await refused.clock_ns()
     assert PASSWORD not in str(raised.value)
+
+
+async def test_password_is_read_from_its_file_for_each_connection(
+    tls_server: TlsServer, url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("wrong\n")
+    given = {**tls_server.accepted, "password": "", "password_file": str(file)}
+    async with open_broker(shared_settings(url, tmp_path, **given)) as broker:
+        with pytest.raises(BrokerUnavailableError, match=r"(?i)invalid username-password"):
+            await broker.clock_ns()
+        file.write_text(f"{PASSWORD}\n")
+        assert await broker.clock_ns() > 0
+
+
+async def test_password_file_that_is_gone_is_named(tls_server: TlsServer, url: str, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text(PASSWORD)
+    given = {**tls_server.accepted, "password": "", "password_file": str(file)}
+    async with open_broker(shared_settings(url, tmp_path, **given)) as broker:
+        file.unlink()
+        with pytest.raises(BrokerUnavailableError, match=r"password_file: .*password: No such file"):
+            await broker.clock_ns()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"\n", "empty"), (b"\xff\xfe-a-secret", "not a text"), (b"x" * 5_000, "larger than")]
+)
+async def test_unusable_password_file_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(content)
+    settings = shared_settings("valkey://127.0.0.1:1/0", tmp_path, password_file=str(file))
+    with pytest.raises(SettingsError, match=rf"journal\.valkey\.password_file: .*{problem}") as raised:
+        async with open_broker(settings):
+            pass
+    assert "secret" not in str(raised.value)
 
 
 async def test_certificate_of_another_host_is_refused(tmp_path: Path) -> None:

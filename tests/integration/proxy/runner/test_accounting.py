@@ -16,13 +16,14 @@ from comparator.store.store import Store
 from proxy.config.journal import JournalSettings
 from proxy.journal.driver import UnreadRange
 from proxy.journal.keys import load_keys
-from proxy.journal.reconciliation import WriterAccount
+from proxy.journal.reconciliation import RunnerState, WriterAccount
 from proxy.journal.registry import read_writer_states
 from proxy.journal.segment_reader import SegmentReader
 from proxy.journal.segment_writer import SegmentWriter
 from proxy.journal.segments import segments
 from proxy.runner.accountant import Accountant
 from proxy.runner.checkpoint import CommitOnSave
+from proxy.runner.lease import RunnerLease
 from proxy.runner.metrics import RunnerMetrics
 from proxy.runner.result_buffer import Outcome, ResultBuffer
 from proxy.runner.skip_causes import RunnerSkip
@@ -112,6 +113,24 @@ async def test_exchange_lost_in_the_journal_is_named_as_unread(tmp_path: Path, s
     async with store.connection() as conn:
         totals = {(total.outcome.value, total.cause): total.count for total in await ended_totals(conn, RUNNER)}
     assert totals == {("skipped", "slow"): 4, ("unread", "journal"): 1}
+
+
+async def test_reader_without_a_runner_is_away(tmp_path: Path, store: Store) -> None:
+    metrics = RunnerMetrics(CollectorRegistry())
+    lease = RunnerLease(store, "mirror.a")
+    assert await lease.take() is None
+    settings = JournalSettings(directory=str(tmp_path))
+    accountant = Accountant(
+        store,
+        "mirror.a",
+        lambda: read_writer_states(settings),
+        lambda: RunnerState({}, {}),
+        metrics,
+        readers=("mirror.a", "mirror.never_started"),
+    )
+    await accountant.reconcile()
+    samples = {sample.labels["reader"]: sample.value for sample in next(iter(metrics.reader_away.collect())).samples}
+    assert samples == {"mirror.a": 0, "mirror.never_started": 1}
 
 
 KILLED = """

@@ -21,6 +21,12 @@ def test_the_repositorys_own_configuration_is_valid() -> None:
     assert settings.backends.of(Side.LEGACY, Role.MIRRORED).url == "http://127.0.0.1:8004"
 
 
+def test_broker_has_one_password() -> None:
+    broker = "{url: 'valkey://broker/0', password: p, password_file: f}"
+    with pytest.raises(SettingsError, match=r"^journal\.valkey: set password or password_file, not both"):
+        load(f"journal: {{driver: valkey, valkey: {broker}}}\n", {})
+
+
 OWN = ("backends", "routes", "compare")
 """Sections of the repository's configuration that describe the Passport API."""
 
