@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from aiohttp import web
@@ -85,14 +86,17 @@ async def lambda_runtime(environment: Mapping[str, str], *, deadline_s: float = 
     runtime = LambdaRuntime(deadline_s)
     runner = web.AppRunner(runtime.app(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
+    # (Lambda's own /tmp goes with the environment)
+    folder = TemporaryDirectory(prefix="lambda-")
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         host, port = runner.addresses[0][:2]
+        own = {"PATH": os.environ["PATH"], "TMPDIR": folder.name, "AWS_LAMBDA_RUNTIME_API": f"{host}:{port}"}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "awslambdaric", HANDLER),
             cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "AWS_LAMBDA_RUNTIME_API": f"{host}:{port}", **environment},
+            env={**own, **environment},
         )
         try:
             yield runtime
@@ -101,3 +105,4 @@ async def lambda_runtime(environment: Mapping[str, str], *, deadline_s: float = 
             await process.wait()
     finally:
         await runner.cleanup()
+        folder.cleanup()
