@@ -11,7 +11,8 @@ the next; positions are comparable with LSNs.
 
 Rows are delivered before the DELETE is committed. Rows that a lost connection returns to the log are recognised by their xid.
 
-An image has no names: they and the types are read from the catalogue behind the rows, in the same read. A transaction that has redefined
+An image has no names: they and the types are read from the catalogue behind the rows, in the same read, unless the fingerprint of the
+definitions that the rows bring along says that none has changed. A transaction that has redefined
 a table itself wrote the columns into each of its rows. What others wrote in the moment before a change of a definition comes under the new
 one if it has as many columns, else under the one before; that is at most one read old, and the runner pauses a table that was redefined
 before it judges what was written to it. A row that neither fits is an interruption.
@@ -26,6 +27,7 @@ What triggers of the application change is logged before all of the statement is
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import time
 import uuid
@@ -106,7 +108,10 @@ FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped AND (attrelid = ANY($1::
 """
 
 TAKE = """
-DELETE FROM {schema}.log RETURNING seq, xid, pg_wal_lsn_diff(lsn, '0/0')::bigint AS lsn,
+DELETE FROM {schema}.log RETURNING (
+    SELECT md5(string_agg(attrelid::bigint || ':' || atttypid || ':' || atttypmod || ':' || attname, ',' ORDER BY attrelid::bigint, attnum))
+    FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped AND attrelid = ANY($1::oid[])
+) AS fingerprint, seq, xid, pg_wal_lsn_diff(lsn, '0/0')::bigint AS lsn,
     (extract(epoch FROM at) * 1000000)::bigint AS at_us, application, request, schema_name, relation, op, before, after,
     table_oid::bigint AS table_oid, written_oid::bigint AS written_oid, columns
 """
@@ -127,6 +132,9 @@ class TriggerCapture(ReconnectingCapture):
         self._uncertain: frozenset[int] = frozenset()
         self._primary_keys: dict[int, Sequence[str]] = {}
         self._columns: dict[int, tuple[str, ...]] = {}
+        self._existing: dict[int, tuple[str, ...]] = {}
+        """Those of `_columns` that the last look at the catalogue found."""
+        self._fingerprint = ""
 
     def _loses_transactions(self) -> bool:
         # The log outlives the connection. Whether it outlived a crash of the server is checked when it is opened again.
@@ -196,9 +204,9 @@ class TriggerCapture(ReconnectingCapture):
         delivery = self._running_delivery()
         async with conn.transaction():
             reached = await conn.fetchrow(REACHED, timeout=self._call_s)
-            rows = await conn.fetch(self._sql(TAKE), timeout=self._call_s)
+            rows = await conn.fetch(self._sql(TAKE), list(self._existing), timeout=self._call_s)
             await self._learn_keys(conn, {row["table_oid"] for row in rows})
-            definitions = await self._read_definitions(conn, {row["written_oid"] for row in rows})
+            definitions = await self._definitions_of(conn, rows)
             taken = transactions(rows, after=self.position, keys=self._primary_keys, definitions=definitions)
             if taken.undecoded:
                 self._interruptions += 1
@@ -222,19 +230,36 @@ class TriggerCapture(ReconnectingCapture):
             for row in await conn.fetch(PRIMARY_KEYS, sorted(unknown), timeout=self._call_s):
                 self._primary_keys[row["oid"]] = row["columns"]
 
+    async def _definitions_of(
+        self, conn: asyncpg.Connection, rows: Sequence[asyncpg.Record]
+    ) -> Mapping[int, Definitions]:
+        """Return the definitions of the tables of these rows.
+
+        They are read only where one has changed or is not known, by the fingerprint that the rows bring along from their own snapshot.
+        """
+        tables = {row["written_oid"] for row in rows}
+        if rows and tables <= self._existing.keys() and rows[0]["fingerprint"] == self._fingerprint:
+            return {oid: (self._existing[oid],) for oid in tables}
+        return await self._read_definitions(conn, tables)
+
     async def _read_definitions(
         self, conn: asyncpg.Connection, tables: Iterable[int], *, trigger: str = ""
     ) -> Mapping[int, Definitions]:
-        """Read the columns of these tables and partitions, and of all with this trigger; return those of the former."""
-        oids = sorted(tables)
-        if not oids and not trigger:
+        """Read the columns of all known tables, of these tables and partitions, and of all with this trigger; return those of these."""
+        wanted = set(tables)
+        if not wanted and not trigger:
             return {}
-        before = {oid: self._columns[oid] for oid in oids if oid in self._columns}
+        before = {oid: self._columns[oid] for oid in wanted if oid in self._columns}
+        oids = sorted(wanted | self._columns.keys())
         read = await conn.fetch(DEFINITIONS, oids, trigger, timeout=self._call_s)
-        self._columns |= {row["oid"]: tuple(row["columns"]) for row in read}
+        self._existing = {row["oid"]: tuple(row["columns"]) for row in read}
+        self._fingerprint = _fingerprint(self._existing)
         # (a table that was dropped is known from the last time)
+        self._columns |= self._existing
         return {
-            oid: (self._columns[oid], *([before[oid]] if oid in before else ())) for oid in oids if oid in self._columns
+            oid: (self._columns[oid], *([before[oid]] if oid in before else ()))
+            for oid in wanted
+            if oid in self._columns
         }
 
     def _sql(self, template: str) -> str:
@@ -248,6 +273,12 @@ class TriggerCapture(ReconnectingCapture):
             with contextlib.suppress(*LOST):
                 await conn.execute("SELECT setval($1::regclass, 0)", f"{self._settings.log_schema}.lease", timeout=1.0)
         await disconnect(conn, timeout_s=CLOSE_TIMEOUT_S)
+
+
+def _fingerprint(definitions: Mapping[int, Sequence[str]]) -> str:
+    """Return what TAKE computes of the same definitions; in a database that is not in UTF-8 it may not, and each read asks for them."""
+    text = ",".join(f"{oid}:{column}" for oid in sorted(definitions) for column in definitions[oid])
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,11 @@ class RunTimes:
     served: Run
     mirrored: Run
 
+    @property
+    def lag_us(self) -> int:
+        """Time by which the mirrored side began later."""
+        return self.mirrored.began_us - self.served.began_us
+
     def apart_us(self, served_us: Microseconds, mirrored_us: Microseconds) -> Microseconds:
         """Return by how much the distance of two times exceeds that of some two moments of the runs; 0 if it does not."""
         later = mirrored_us - served_us
@@ -59,8 +64,7 @@ class RunTimes:
         """
         if self.apart_us(served_us, mirrored_us) > within_us:
             return False
-        began_later_us = self.mirrored.began_us - self.served.began_us
-        if abs(mirrored_us - served_us - began_later_us) <= within_us:
+        if abs(mirrored_us - served_us - self.lag_us) <= within_us:
             return True
         if self.served.contains(served_us, within_us):
             return mirrored_us >= self.mirrored.began_us - within_us

@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import json
+import re
 import signal
 import time
 import uuid
@@ -285,9 +286,9 @@ async def test_proposed_rules_make_a_noisy_side_equal_to_itself(system: System) 
         "tables",
     }
     assert {
-        ("compare.tables.registry_score.volatile", "expiration_date: {within_ms: 10000}"),
-        ("compare.tables.registry_event.json.data", "within_ms: {fields.expiration_date: 10000}"),
-    } <= {(proposal.section, proposal.rule) for proposal in noisy.proposals}
+        ("compare.tables.registry_score.volatile", "expiration_date: {within_ms: N}"),
+        ("compare.tables.registry_event.json.data", "within_ms: {fields.expiration_date: N}"),
+    } <= {(proposal.section, re.sub(r"\d+", "N", proposal.rule)) for proposal in noisy.proposals}
     assert (clean.different, clean.pairs, clean.proposals) == (0, CALIBRATED, ())
     refused = {reason for route in clean.routes for reason in route.not_judged}
     assert refused <= {"beyond --requests", "400 in both runs", "401 in both runs", "404 in both runs"}

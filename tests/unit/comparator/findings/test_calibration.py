@@ -45,6 +45,7 @@ def run_pair(
     b: Any,
     *,
     delay_s: float = 0,
+    took_s: float = 0,
     at: RouteMethod = AT,
     status: tuple[int, int] = (200, 200),
     served_status: int = 200,
@@ -54,7 +55,8 @@ def run_pair(
     runs = [served(_outcome(a, status[0])), mirrored(_outcome(b, status[1]))]
     comparison = Comparator(CompareSettings()).compare(at.route, *runs, now=NOW)
     began_us = round(delay_s * 1_000_000)
-    times = RunTimes(Run(0, 0), Run(began_us, began_us))
+    took_us = round(took_s * 1_000_000)
+    times = RunTimes(Run(0, took_us), Run(began_us, began_us + took_us))
     return RunPair(at, status, served_status, comparison, times, two_processes)
 
 
@@ -183,6 +185,12 @@ def test_times_of_a_later_run_are_compared_as_if_it_had_run_at_once() -> None:
     pairs = [run_pair({"x": 1764491932000}, {"x": 1764491952300}, delay_s=20)] * 2
     (proposal,) = propose(pairs, Clusterer())
     assert proposal.rule == "- {path: x, time_within_ms: 1000, epoch: ms}"
+
+
+def test_tolerance_holds_for_runs_that_are_faster_than_those_seen() -> None:
+    pairs = [run_pair({"x": 1764491932000}, {"x": 1764491957000}, delay_s=20, took_s=4)] * 2
+    (proposal,) = propose(pairs, Clusterer())
+    assert proposal.rule == "- {path: x, time_within_ms: 10000, epoch: ms}"
 
 
 def test_rows_under_other_keys_say_how_to_declare_generated_ones() -> None:
