@@ -80,7 +80,7 @@ test-matrix: setup ## run the tests of which `make test` runs a slice: every dri
 	@SHADOW_TEST_MATRIX=1 $(BIN)/python -m pytest -q tests/property tests/e2e/test_shipped_config.py tests/e2e/test_chaos.py tests/e2e/test_demo.py \
 	  tests/e2e/test_known_differences.py tests/e2e/test_getting_started.py tests/integration/comparator/capture/test_shapes.py \
 	  tests/integration/proxy/runner/test_schema_changes.py tests/integration/proxy/runner/test_uncertain_rows.py \
-	  tests/integration/proxy/runner/test_crashes.py tests/integration/shadow_tag/test_frameworks.py $(ARGS)
+	  tests/integration/proxy/runner/test_crashes.py tests/integration/proxy/runner/test_mirror.py tests/integration/shadow_tag/test_frameworks.py $(ARGS)
 
 # About half an hour on two cores; the suite has a slice of it.
 zoo: setup ## visit every shape of table on each driver and PostgreSQL version (ARGS="--shape partition", "--schemas 500")

@@ -13,7 +13,7 @@ from proxy.demo.installation import DemoOptions, drop_databases, prepared
 from tests.support.matrix import FULL
 from tests.support.replay_twice import TwoReplays, replay_twice
 
-ADDRESSES, REQUESTS = (150, 110) if FULL else (70, 60)
+ADDRESSES, REQUESTS = (150, 110) if FULL else (60, 30)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -39,7 +39,7 @@ from proxy.rollout.accounting import Accounting, read
 from tests.e2e.systems import installation
 from tests.support.matrix import FULL
 
-LOAD = 2_000 if FULL else 600
+LOAD = 2_000 if FULL else 400
 CHUNK = 200
 CONCURRENCY = 16
 FEW = 60
@@ -177,7 +177,7 @@ async def test_stamps_added_and_removed_by_token_match(system: System) -> None:
 
 async def test_counts_add_up_while_requests_are_in_flight(system: System) -> None:
     async with asyncio.TaskGroup() as tasks:
-        asking = tasks.create_task(send(system, 200, concurrency=CONCURRENCY), name="traffic")
+        asking = tasks.create_task(send(system, 100, concurrency=CONCURRENCY), name="traffic")
         balances = []
         while not asking.done():
             balances.append((await accounting_now(system)).balance)
