@@ -16,7 +16,7 @@ def slice_settings(settings: Settings, name: str) -> Settings:
         name: of the slice; "" where there are none, or where `runner.slice` says which.
 
     Raises:
-        SettingsError: there is no slice of this name, or `name` is empty although there are slices.
+        SettingsError: no slice has this name, or `name` is empty and slices are configured.
     """
     runner = settings.runner
     name = name or runner.slice

@@ -213,7 +213,7 @@ class SegmentWriter:
         """Load the keys and take a folder. Both are made again when they were removed while the process runs.
 
         Raises:
-            OSError: there is no folder to take, or a step of taking it failed; its lock is released then, and the next try repeats every step.
+            OSError: no folder can be locked, or it could not be prepared: then its lock is released, so that the next try starts afresh.
             JournalKeyError: the keys cannot be read.
         """
         self._load_keys()

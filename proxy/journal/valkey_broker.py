@@ -241,7 +241,7 @@ def _read_password(settings: ValkeySettings) -> str:
     """Return the password in `password_file`.
 
     Raises:
-        SettingsError: the file cannot be read, is empty, or is no text; the message has nothing of its content.
+        SettingsError: the file cannot be read, is empty, or is not text. The message does not contain the password.
     """
     place = f"journal.valkey.password_file: {settings.password_file}"
     try:

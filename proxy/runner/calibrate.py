@@ -154,7 +154,7 @@ class PairedRuns:
                 two_processes=first is served or self.second is not None,
             )
         )
-        # (the one of the two that is no evidence gives the cause for which there is no comparison)
+        # (without a comparison, the run that failed is passed on: the cause of the skip is taken from it)
         return MirrorResult(first, first if is_no_evidence(first) else second, comparison)
 
 

@@ -10,8 +10,9 @@ transaction on its keys that is not its own came too late for its own request, w
     request 2 on 0xa1             unsettled: not sent       |  t1 is a stray and taken back, t2 too
     comparing on 0xa1    ---------------------|             not compared                          |-------
 
-Nothing is compared on its keys until its late response has come and its late commits are taken back. Where its connection has broken there
-is no such response; then its commits have to be seen, or after a time its rows are copied from live again.
+Nothing is compared on its keys until its late response has come and its late commits are taken back. Where its connection has broken, no
+response can come: its keys stay unsettled until its late commits are seen and taken back, or for `runner.unsettled_s_max`; then its rows are
+copied from live again.
 
 A transaction that had its id before a request was sent is not that request's either, however late it commits (`RequestWindow.after_xid`):
 

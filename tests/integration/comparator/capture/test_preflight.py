@@ -265,12 +265,21 @@ async def test_removal_refuses_while_a_reader_uses_the_slot(database: str, conn:
         assert await published_tables(conn, "shadow") != ()
 
 
+ASKED = "SELECT query = $1 AND state = 'idle' FROM pg_stat_activity WHERE pid = $2"
+
+
 async def test_removal_waits_for_a_reader_that_has_just_stopped(database: str, conn: asyncpg.Connection) -> None:
     await prepare(conn, PLAIN, captured_database.TABLES)
     chosen = captured_database.settings(Driver.STREAM, persistent="in_use_here")
     async with captured_database.started_capture(database, chosen):
         removing = asyncio.ensure_future(removal.remove(conn, chosen, release_s=60.0))
-        await until_awaited(lambda: asyncio.sleep(0, not removing.done()))
+        # Its connection has asked for the slot, and got the answer that a reader uses it.
+        observer = await asyncpg.connect(database)
+        try:
+            await until_awaited(lambda: observer.fetchval(ASKED, removal.SLOT, conn.get_server_pid()))
+        finally:
+            await observer.close()
+        assert not removing.done()
     # The server notices a moment later that its reader has gone.
     await removing
     assert await conn.fetchval("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'in_use_here'") == 0
